@@ -1,0 +1,77 @@
+"""Data assimilation in JAX: problem, batch, method, analysis, trajectory, result."""
+
+from assimilation.benchmark import (
+    MethodResult,
+    SweepResult,
+    compare,
+    mean_interval,
+    run_method,
+    sweep,
+)
+from assimilation.book import check, glue
+from assimilation.climatology import Climatology, Ring, climatology, spun_up
+from assimilation.covariances import EachTime, LowRank, dense, scaled_identity, square_root
+from assimilation.methods.optimal_interpolation import OptimalInterpolation
+from assimilation.methods.strong_four_d_var import StrongFourDVar
+from assimilation.methods.three_d_var import ThreeDVar
+from assimilation.metrics import rmse, valid_time
+from assimilation.models.integrate import free_forecast
+from assimilation.models.lorenz63 import Lorenz63Forward
+from assimilation.models.lorenz96 import Lorenz96Forward
+from assimilation.models.lorenz96_two_level import Lorenz96TwoLevelForward
+from assimilation.observations import Batch1D, LinearObs, NonlinearObs
+from assimilation.problems import (
+    Problem,
+    assim_batch,
+    climatology_l63,
+    climatology_l96,
+    climatology_l96_2l,
+    generate_l96_2l_problem,
+    generate_l96_problem,
+    generate_problem,
+)
+from assimilation.solvers import Diagnostics
+from assimilation.trajectories import assemble_full_trajectory, forced_trajectory
+
+__all__ = [
+    "Batch1D",
+    "Climatology",
+    "Diagnostics",
+    "EachTime",
+    "LinearObs",
+    "Lorenz63Forward",
+    "Lorenz96Forward",
+    "Lorenz96TwoLevelForward",
+    "LowRank",
+    "MethodResult",
+    "NonlinearObs",
+    "OptimalInterpolation",
+    "Problem",
+    "Ring",
+    "StrongFourDVar",
+    "SweepResult",
+    "ThreeDVar",
+    "assemble_full_trajectory",
+    "assim_batch",
+    "check",
+    "climatology",
+    "climatology_l63",
+    "climatology_l96",
+    "climatology_l96_2l",
+    "compare",
+    "dense",
+    "forced_trajectory",
+    "free_forecast",
+    "generate_l96_2l_problem",
+    "generate_l96_problem",
+    "generate_problem",
+    "glue",
+    "mean_interval",
+    "rmse",
+    "run_method",
+    "scaled_identity",
+    "spun_up",
+    "square_root",
+    "sweep",
+    "valid_time",
+]

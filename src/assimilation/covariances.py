@@ -1,0 +1,140 @@
+"""Covariance operators that keep their structure, and their square roots.
+
+A covariance here is any lineax operator tagged positive semidefinite. The classes
+below add structures that lineax lacks. `square_root` gives L with B = L L^T, which is
+all that the control variable transform x = x_b + L chi asks of a background.
+"""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, Float
+
+
+class AbstractCovariance(lx.AbstractLinearOperator):
+    """A symmetric, positive semidefinite operator on arrays of one shape."""
+
+    @abstractmethod
+    def square_root(self) -> lx.AbstractLinearOperator:
+        """An operator L, from controls to states, with L L^T equal to this one."""
+
+    def transpose(self):
+        return self
+
+    def as_matrix(self) -> Float[Array, "n n"]:
+        structure = self.in_structure()
+        rows = jnp.eye(structure.size, dtype=structure.dtype)
+        columns = jax.vmap(lambda row: self.mv(row.reshape(structure.shape)).ravel())
+        return columns(rows).T
+
+    def out_structure(self):
+        return self.in_structure()
+
+
+class EachTime(AbstractCovariance):
+    """The same state covariance at each of `n_time` times, nothing between times.
+
+    Identity in time (x) `state_op`, on trajectories (n_time, D). Stores one state
+    covariance, never a (n_time D) x (n_time D) array.
+    """
+
+    state_op: lx.AbstractLinearOperator
+    n_time: int = eqx.field(static=True)
+
+    def mv(self, vector: Float[Array, "T D"]) -> Float[Array, "T D"]:
+        return jax.vmap(self.state_op.mv)(vector)
+
+    def in_structure(self):
+        one = self.state_op.in_structure()
+        return jax.ShapeDtypeStruct((self.n_time, *one.shape), one.dtype)
+
+    def square_root(self) -> lx.AbstractLinearOperator:
+        root = square_root(self.state_op)
+        one = root.in_structure()
+        return lx.FunctionLinearOperator(
+            jax.vmap(root.mv),
+            jax.ShapeDtypeStruct((self.n_time, *one.shape), one.dtype),
+        )
+
+
+class LowRank(AbstractCovariance):
+    """B = A A^T with few columns: `factor` A has shape (n_samples, *state shape).
+
+    The usual factor holds sampled anomalies, each divided by sqrt(n_samples - 1).
+    """
+
+    factor: Float[Array, "n_samples ..."]
+
+    @classmethod
+    def from_samples(cls, samples: Float[Array, "n_samples ..."]) -> "LowRank":
+        """The sample covariance of `samples` (first axis), as a low-rank operator."""
+        if samples.shape[0] < 2:
+            raise ValueError(f"samples has {samples.shape[0]} member: pass two or more.")
+        return cls((samples - samples.mean(axis=0)) / (samples.shape[0] - 1) ** 0.5)
+
+    def mv(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
+        root = self.square_root()
+        return root.mv(root.T.mv(vector))
+
+    def in_structure(self):
+        return jax.ShapeDtypeStruct(self.factor.shape[1:], self.factor.dtype)
+
+    def square_root(self) -> lx.AbstractLinearOperator:
+        controls = jax.ShapeDtypeStruct(self.factor.shape[:1], self.factor.dtype)
+        return lx.FunctionLinearOperator(
+            lambda chi: jnp.tensordot(chi, self.factor, axes=1), controls
+        )
+
+
+for _property in (lx.is_symmetric, lx.is_positive_semidefinite):
+    _property.register(AbstractCovariance, lambda operator: True)
+for _property in (
+    lx.has_unit_diagonal,
+    lx.is_diagonal,
+    lx.is_lower_triangular,
+    lx.is_upper_triangular,
+    lx.is_tridiagonal,
+    lx.is_negative_semidefinite,
+):
+    _property.register(AbstractCovariance, lambda operator: False)
+for _transform in (lx.linearise, lx.materialise, lx.conj):
+    _transform.register(AbstractCovariance, lambda operator: operator)
+
+
+@lx.is_diagonal.register
+def _(operator: EachTime) -> bool:
+    return lx.is_diagonal(operator.state_op)
+
+
+@lx.diagonal.register
+def _(operator: EachTime) -> Float[Array, " n"]:
+    return jnp.tile(lx.diagonal(operator.state_op), operator.n_time)
+
+
+def square_root(covariance: lx.AbstractLinearOperator) -> lx.AbstractLinearOperator:
+    """An operator L with L L^T = `covariance`: its own, a diagonal's, or Cholesky's."""
+    if isinstance(covariance, AbstractCovariance):
+        return covariance.square_root()
+    if isinstance(covariance, lx.TaggedLinearOperator):
+        return square_root(covariance.operator)
+    if isinstance(covariance, lx.MulLinearOperator):
+        return square_root(covariance.operator) * jnp.sqrt(covariance.scalar)
+    if isinstance(covariance, lx.IdentityLinearOperator):
+        return covariance
+    if lx.is_diagonal(covariance):
+        return lx.DiagonalLinearOperator(jnp.sqrt(lx.diagonal(covariance)))
+    return lx.MatrixLinearOperator(jnp.linalg.cholesky(covariance.as_matrix()))
+
+
+def scaled_identity(variance: float, size: int) -> lx.AbstractLinearOperator:
+    """`variance` times the identity on vectors of length `size`."""
+    diagonal = lx.DiagonalLinearOperator(jnp.full(size, variance))
+    return lx.TaggedLinearOperator(diagonal, lx.positive_semidefinite_tag)
+
+
+def dense(matrix: Float[Array, "D D"]) -> lx.AbstractLinearOperator:
+    """A covariance matrix (D, D) as a tagged lineax operator."""
+    return lx.MatrixLinearOperator(jnp.asarray(matrix), lx.positive_semidefinite_tag)

@@ -1,0 +1,1 @@
+"""Forward models: equinox Modules with parameters, `dt` and `step(state, dt)`."""

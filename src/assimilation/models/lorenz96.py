@@ -1,0 +1,41 @@
+"""Lorenz's 1996 model: one variable around a circle of latitude."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assimilation import checks
+from assimilation.models.integrate import rk4_step
+
+
+def advection(x: Float[Array, " K"]) -> Float[Array, " K"]:
+    """The quadratic term x_{k-1} (x_{k+1} - x_{k-2}) on a ring; it conserves sum x^2."""
+    return jnp.roll(x, 1) * (jnp.roll(x, -1) - jnp.roll(x, 2))
+
+
+class Lorenz96Forward(eqx.Module):
+    """The one-level system of Lorenz (1996), eq. 1 of Lorenz & Emanuel (1998).
+
+    dx_k/dt = x_{k-1} (x_{k+1} - x_{k-2}) - x_k + F, indices modulo K.
+    State (K,), without units; `dt` in model time units (0.05 is about 6 hours).
+    """
+
+    K: int = eqx.field(default=40, static=True)
+    F: float = eqx.field(default=8.0, static=True)
+    dt: float = eqx.field(default=0.01, static=True)
+
+    def __check_init__(self):
+        checks.count(4, K=self.K)
+
+    @property
+    def D(self) -> int:
+        """Length of the state vector."""
+        return self.K
+
+    def tendency(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
+        """dx/dt for a state of shape (K,)."""
+        return advection(state) - state + self.F
+
+    def step(self, state: Float[Array, " K"], dt: float) -> Float[Array, " K"]:
+        """One RK4 step of length `dt`."""
+        return rk4_step(self.tendency, state, dt)

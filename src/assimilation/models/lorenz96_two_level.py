@@ -1,0 +1,57 @@
+"""Lorenz's 1996 model with two levels: slow sites, each driving fast ones."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assimilation import checks
+from assimilation.models.integrate import rk4_step
+from assimilation.models.lorenz96 import advection
+
+
+class Lorenz96TwoLevelForward(eqx.Module):
+    """The two-level system of Lorenz (1996), eqs. 2 and 3.
+
+    dX_k/dt = X_{k-1} (X_{k+1} - X_{k-2}) - X_k + F - (h c / b) sum_j Y_{j,k}
+    dY_{j,k}/dt = -c b Y_{j+1,k} (Y_{j+2,k} - Y_{j-1,k}) - c Y_{j,k} + (h c / b) X_k
+
+    The Y of all blocks lie on one ring of length J K: the right neighbour of the
+    last Y in block k is the first in block k + 1. State (K + J K,) = [X, Y], with
+    the slow index outermost in Y; no units; `dt` in model time units.
+    """
+
+    K: int = eqx.field(default=8, static=True)
+    J: int = eqx.field(default=8, static=True)
+    F: float = eqx.field(default=20.0, static=True)
+    h: float = eqx.field(default=1.0, static=True)
+    c: float = eqx.field(default=10.0, static=True)
+    b: float = eqx.field(default=10.0, static=True)
+    dt: float = eqx.field(default=0.005, static=True)
+
+    def __check_init__(self):
+        checks.count(4, K=self.K)
+        checks.count(1, J=self.J)
+
+    @property
+    def D(self) -> int:
+        """Length of the state vector, K (1 + J)."""
+        return self.K * (1 + self.J)
+
+    def tendency(self, state: Float[Array, " D"]) -> Float[Array, " D"]:
+        """dx/dt for a state of shape (K + J K,)."""
+        slow, fast = state[: self.K], state[self.K :]
+        coupling = self.h * self.c / self.b
+        # The block SUM times h c / b. The block mean times h c is a frequent slip.
+        back_reaction = coupling * fast.reshape(self.K, self.J).sum(axis=1)
+        d_slow = advection(slow) - slow + self.F - back_reaction
+        # On the fast ring the indices run the other way round: reverse, advect, reverse.
+        d_fast = (
+            self.c * self.b * advection(fast[::-1])[::-1]
+            - self.c * fast
+            + coupling * jnp.repeat(slow, self.J)
+        )
+        return jnp.concatenate([d_slow, d_fast])
+
+    def step(self, state: Float[Array, " D"], dt: float) -> Float[Array, " D"]:
+        """One RK4 step of length `dt`."""
+        return rk4_step(self.tendency, state, dt)

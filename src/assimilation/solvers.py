@@ -1,0 +1,155 @@
+"""Least squares in control space: a damped Gauss-Newton method that never goes up.
+
+The cost is J(chi) = 1/2 |r(chi)|^2 with r = [chi; R^{-1/2} (H(x) - y)]. Because chi
+itself is part of r, the Gauss-Newton Hessian is I + (something semidefinite): it can
+always be solved, and damping is needed only where the model is far from linear.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+class NormalEquations(NamedTuple):
+    """The cost and its Gauss-Newton model around one control vector."""
+
+    cost: Float[Array, ""]
+    gradient: Float[Array, " n"]
+    hessian: Float[Array, "n n"]
+
+
+class Diagnostics(NamedTuple):
+    """How a minimisation went.
+
+    `cost_history` holds the cost before the first iteration and after each one of the
+    minimisation that gave the analysis, constant once it ended; `iterations` counts all
+    that were made. `misfit` is 2 J / n_obs: near 1 if B and R are right and the minimum
+    is the global one. `model_runs` counts the work in integrations of the model over
+    the whole window; a tangent-linear run counts as one. `converged` is False where the
+    iterations ran out.
+    """
+
+    cost: Float[Array, ""]
+    cost_history: Float[Array, " n_history"]
+    iterations: Int[Array, ""]
+    converged: Bool[Array, ""]
+    misfit: Float[Array, ""]
+    model_runs: Float[Array, ""]
+
+
+class LMState(NamedTuple):
+    """Where a Levenberg-Marquardt minimisation stands."""
+
+    chi: Float[Array, " n"]
+    local: NormalEquations
+    damping: Float[Array, ""]
+    history: Float[Array, " n_history"]
+    iterations: Int[Array, ""]
+    linearisations: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def each(function: Callable[..., Any], *arrays: Any) -> Any:
+    """Apply `function` to each slice along the first axis of `arrays`.
+
+    On an accelerator all slices go side by side (`vmap`). On a CPU they go one after
+    the other: iterative methods then stop when their own slice is done, and one slice
+    fits the processor's cache, which together is several times faster.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda slices: function(*slices), arrays)
+    return jax.vmap(function)(*arrays)
+
+
+def finite_or_inf(cost: Float[Array, ""]) -> Float[Array, ""]:
+    """The cost, or infinity where the model overflowed, so that it is never accepted."""
+    return jnp.where(jnp.isfinite(cost), cost, jnp.inf)
+
+
+def normal_equations(
+    residual: Callable[[Float[Array, " n"]], Float[Array, " m"]],
+) -> Callable[[Float[Array, " n"]], NormalEquations]:
+    """The normal equations of a residual function with a dense Jacobian."""
+
+    def at(chi):
+        def twice(chi):
+            r = residual(chi)
+            return r, r
+
+        jacobian, r = jax.jacfwd(twice, has_aux=True)(chi)
+        return NormalEquations(0.5 * r @ r, jacobian.T @ r, jacobian.T @ jacobian)
+
+    return at
+
+
+def levenberg_marquardt(
+    cost: Callable[[Float[Array, " n"]], Float[Array, ""]],
+    linearise: Callable[[Float[Array, " n"]], NormalEquations],
+    chi: Float[Array, " n"],
+    max_steps: Int[Array, ""] | int,
+    rtol: Float[Array, ""] | float,
+    history_size: int,
+) -> LMState:
+    """Minimise `cost` from `chi`; accept a step only if its cost is finite and lower.
+
+    Each step solves (hessian + damping I) d = -gradient. Damping starts at zero, which
+    is Gauss-Newton; a rejected step raises it, a good one lowers it (Marquardt 1963).
+    Stops when a step lowers the cost by less than a fraction `rtol` of it, or when no
+    damped step helps any more. `max_steps` and `rtol` may be traced values.
+    """
+    history = jnp.zeros(history_size, chi.dtype)
+
+    def step(state: LMState) -> LMState:
+        chi, local, damping = state.chi, state.local, state.damping
+        matrix = local.hessian + damping * jnp.eye(chi.size, dtype=chi.dtype)
+        factor = jax.scipy.linalg.cho_factor(matrix)
+        move = -jax.scipy.linalg.cho_solve(factor, local.gradient)
+        new_cost = finite_or_inf(cost(chi + move))
+        better = new_cost < local.cost
+        predicted = -(local.gradient @ move + 0.5 * move @ local.hessian @ move)
+        agreement = (local.cost - new_cost) / predicted
+        eased = jnp.where(agreement > 0.75, damping / 5, damping)
+        eased = jnp.where(agreement < 0.25, 2 * damping + 0.1, eased)
+        raised = jnp.maximum(4 * damping, 0.1)
+        new_damping = jnp.where(better, jnp.where(eased < 1e-3, 0.0, eased), raised)
+        # The smallest change that this float type can tell from rounding.
+        floor = 4 * jnp.finfo(chi.dtype).eps
+        small = better & (local.cost - new_cost <= rtol * new_cost)
+        at_floor = predicted <= floor * local.cost
+        done = small | at_floor | (new_damping > 1e8)
+        go_on = better & ~done
+        new_local = jax.lax.cond(
+            go_on,
+            linearise,
+            lambda _: local._replace(cost=jnp.where(better, new_cost, local.cost)),
+            chi + move,
+        )
+        return LMState(
+            chi=jnp.where(better, chi + move, chi),
+            local=new_local,
+            damping=new_damping,
+            history=state.history.at[state.iterations + 1].set(new_local.cost),
+            iterations=state.iterations + 1,
+            linearisations=state.linearisations + go_on,
+            converged=done,
+        )
+
+    local = linearise(chi)
+    local = local._replace(cost=finite_or_inf(local.cost))
+    start = LMState(
+        chi=chi,
+        local=local,
+        damping=jnp.zeros((), chi.dtype),
+        history=history.at[0].set(local.cost),
+        iterations=jnp.zeros((), jnp.int32),
+        linearisations=jnp.ones((), jnp.int32),
+        converged=jnp.zeros((), bool),
+    )
+    end = jax.lax.while_loop(
+        lambda state: ~state.converged & (state.iterations < max_steps), step, start
+    )
+    after = jnp.arange(history_size) > end.iterations
+    return end._replace(history=jnp.where(after, end.local.cost, end.history))
