@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -55,7 +56,7 @@ class EachTime(AbstractCovariance):
         root = square_root(self.state_op)
         one = root.in_structure()
         return lx.FunctionLinearOperator(
-            jax.vmap(root.mv),
+            lambda chi: jax.vmap(root.mv)(chi),
             jax.ShapeDtypeStruct((self.n_time, *one.shape), one.dtype),
         )
 
@@ -135,6 +136,6 @@ def scaled_identity(variance: float, size: int) -> lx.AbstractLinearOperator:
     return lx.TaggedLinearOperator(diagonal, lx.positive_semidefinite_tag)
 
 
-def dense(matrix: Float[Array, "D D"]) -> lx.AbstractLinearOperator:
+def dense(matrix: Float[Array | np.ndarray, "D D"]) -> lx.AbstractLinearOperator:
     """A covariance matrix (D, D) as a tagged lineax operator."""
     return lx.MatrixLinearOperator(jnp.asarray(matrix), lx.positive_semidefinite_tag)

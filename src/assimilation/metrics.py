@@ -1,14 +1,15 @@
 """Scores of an estimate against the truth."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
 
 
 def rmse(
-    estimate: Float[Array, "..."],
-    truth: Float[Array, "..."],
+    estimate: Float[Array | np.ndarray, "..."],
+    truth: Float[Array | np.ndarray, "..."],
     axis: int | tuple[int, ...] | None = None,
 ) -> Float[Array, "..."]:
     """Root mean square error over `axis` (None: over everything).
