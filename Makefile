@@ -1,0 +1,31 @@
+# The two commands of this project are `make book` and `make test`.
+.DEFAULT_GOAL := help
+.PHONY: help book test lowest clean environment
+
+help:
+	@echo "make book    execute the chapters and build the pages"
+	@echo "make test    lint the code and run the tests"
+	@echo "make lowest  run the tests on the lowest supported versions"
+	@echo "make clean   remove the built pages and the environment"
+
+environment:
+	@tools/environment.sh
+
+book: environment
+	@.venv/bin/python tools/build_book.py
+
+test: environment
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/python -m pytest
+
+# Lowers what the package needs, so the tests of the book's own tools stay out.
+lowest: environment
+	.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv-lowest
+	.venv/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct \
+		--only-binary :all: --requirement pyproject.toml --extra dev
+	.venv/bin/uv pip install --quiet --python .venv-lowest --no-deps --editable .
+	.venv-lowest/bin/python -m pytest --ignore tests/test_build.py
+
+clean:
+	rm -rf .venv .venv-lowest _build
