@@ -11,6 +11,7 @@ from assimilation.benchmark import (
 from assimilation.book import check, glue
 from assimilation.climatology import Climatology, Ring, climatology, spun_up
 from assimilation.covariances import EachTime, LowRank, dense, scaled_identity, square_root
+from assimilation.methods.incremental_four_d_var import IncrementalFourDVar
 from assimilation.methods.optimal_interpolation import OptimalInterpolation
 from assimilation.methods.strong_four_d_var import StrongFourDVar
 from assimilation.methods.three_d_var import ThreeDVar
@@ -38,6 +39,7 @@ __all__ = [
     "Climatology",
     "Diagnostics",
     "EachTime",
+    "IncrementalFourDVar",
     "LinearObs",
     "Lorenz63Forward",
     "Lorenz96Forward",
