@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from scipy.stats import bootstrap
 
 from assimilation import checks
+from assimilation.devices import on_all_devices
 from assimilation.metrics import rmse, valid_time
 from assimilation.problems import Problem
 from assimilation.solvers import each
@@ -189,6 +190,8 @@ def sweep(
     keys of a generator gives. `fn` takes one problem and returns its trajectory
     (T_total + 1, D), or a pair of the trajectory and anything else worth keeping for
     each seed (diagnostics, say), which comes back stacked as `extra`.
+
+    The problems are dealt out to all devices, any number of either; see `on_all_devices`.
     """
     if not isinstance(problems, Problem) or jnp.ndim(problems.truth) != 3:
         raise TypeError(
@@ -202,14 +205,9 @@ def sweep(
         return trajectory, extra, scores_of(trajectory, problem)
 
     arrays, static = eqx.partition(problems, eqx.is_array)
-    compiled = (
-        jax.jit(lambda arrays: each(lambda a: one(eqx.combine(a, static)), arrays))
-        .lower(arrays)
-        .compile()
+    (trajectories, extra, scores), seconds = on_all_devices(
+        lambda arrays: each(lambda a: one(eqx.combine(a, static)), arrays), arrays
     )
-    started = time.perf_counter()
-    trajectories, extra, scores = jax.block_until_ready(compiled(arrays))
-    seconds = time.perf_counter() - started
     scores = {key: np.asarray(value, dtype=float) for key, value in scores.items()}
     trace = scores.pop("rmse_trace")
     return SweepResult(

@@ -14,6 +14,8 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
+from assimilation import checks
+
 
 class AbstractCovariance(lx.AbstractLinearOperator):
     """A symmetric, positive semidefinite operator on arrays of one shape."""
@@ -56,7 +58,7 @@ class EachTime(AbstractCovariance):
         root = square_root(self.state_op)
         one = root.in_structure()
         return lx.FunctionLinearOperator(
-            lambda chi: jax.vmap(root.mv)(chi),
+            lambda controls: jax.vmap(root.mv)(controls),
             jax.ShapeDtypeStruct((self.n_time, *one.shape), one.dtype),
         )
 
@@ -134,6 +136,16 @@ def scaled_identity(variance: float, size: int) -> lx.AbstractLinearOperator:
     """`variance` times the identity on vectors of length `size`."""
     diagonal = lx.DiagonalLinearOperator(jnp.full(size, variance))
     return lx.TaggedLinearOperator(diagonal, lx.positive_semidefinite_tag)
+
+
+def scaled(covariance: lx.AbstractLinearOperator, factor: float) -> lx.AbstractLinearOperator:
+    """`factor` times a covariance, tagged as one; a product alone loses its tag under `jit`.
+
+    Raises ValueError if a known `factor` is not above zero.
+    """
+    if checks.is_concrete(factor):
+        checks.positive(factor=float(factor))
+    return lx.TaggedLinearOperator(covariance * factor, lx.positive_semidefinite_tag)
 
 
 def dense(matrix: Float[Array | np.ndarray, "D D"]) -> lx.AbstractLinearOperator:

@@ -1,4 +1,4 @@
-"""The test problems: a hidden truth, sparse noisy observations and a background."""
+"""A problem: a hidden truth, sparse noisy observations and a background."""
 
 from typing import Any
 
@@ -9,18 +9,8 @@ import lineax as lx
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.climatology import (
-    Climatology,
-    Ring,
-    background_state,
-    climatology,
-    spun_up,
-)
+from assimilation.climatology import Climatology, background_state
 from assimilation.covariances import EachTime, dense, scaled_identity
-from assimilation.models.integrate import free_forecast
-from assimilation.models.lorenz63 import Lorenz63Forward
-from assimilation.models.lorenz96 import Lorenz96Forward
-from assimilation.models.lorenz96_two_level import Lorenz96TwoLevelForward
 from assimilation.observations import Batch1D, LinearObs
 
 BACKGROUNDS = ("climatology", "isotropic")
@@ -32,6 +22,8 @@ class Problem(eqx.Module):
     Times run from 0 to T_assim in the window and on to T_total in the forecast. The
     truth is for scoring; methods are given the rest. The parameters of the system
     (K, F, ...) are read from `forward`, so `problem.F` is `problem.forward.F`.
+    `Q_op_state` is the covariance of the model error of one step, or None where the
+    model made the truth.
     """
 
     truth: Float[Array, "T_total_plus_1 D"]
@@ -42,6 +34,7 @@ class Problem(eqx.Module):
     R_op_state: lx.AbstractLinearOperator
     forward: Any
     climatology_std: float = eqx.field(static=True)
+    Q_op_state: lx.AbstractLinearOperator | None = None
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for names that are not fields or properties of the problem.
@@ -126,7 +119,7 @@ def assim_batch(problem: Problem) -> Batch1D:
     return Batch1D(input=problem.obs[None], mask=problem.mask[None])
 
 
-def _check_settings(key, background, T_assim, T_total, obs_every, site_every, obs_std):
+def check_settings(key, background, T_assim, T_total, obs_every, site_every, obs_std):
     checks.key(key=key)
     checks.count(T_assim=T_assim, obs_every=obs_every, site_every=site_every)
     checks.count(1, T_total=T_total)
@@ -139,20 +132,19 @@ def _check_settings(key, background, T_assim, T_total, obs_every, site_every, ob
     checks.one_of(BACKGROUNDS, background=background)
 
 
-def _observed_problem(
+def observed_problem(
     key: Array,
-    truth_from: Float[Array, " D"],
+    truth: Float[Array, "T_total_plus_1 D"],
     forward: Any,
     statistics: Climatology,
     background: str,
     T_assim: int,
-    T_total: int,
     obs_every: int,
     observed_sites: Any,
     obs_std: float,
+    error_covariance: Any = None,
 ) -> Problem:
-    """Integrate the truth, observe it with noise, and attach a background."""
-    truth = free_forecast(forward, truth_from, T_total)
+    """Observe a truth with noise, and attach a background."""
     shape = (T_assim + 1, truth.shape[-1])
     mask = jnp.zeros(shape, truth.dtype).at[::obs_every, observed_sites].set(1.0)
     noise = obs_std * jax.random.normal(key, shape, truth.dtype)
@@ -171,156 +163,5 @@ def _observed_problem(
         R_op_state=scaled_identity(obs_std**2, size),
         forward=forward,
         climatology_std=statistics.std,
-    )
-
-
-def _start_l63(forward, key):
-    # As wide as the attractor: states near one point need very long to spread over it.
-    return jnp.array([0.0, 0.0, 25.0]) + 8.0 * jax.random.normal(key, (3,))
-
-
-def _start_l96(forward, key):
-    return forward.F + jax.random.normal(key, (forward.K,))
-
-
-def _start_l96_2l(forward, key):
-    rest = jnp.repeat(
-        jnp.array([forward.F, 0.0]),
-        jnp.array([forward.K, forward.K * forward.J]),
-        total_repeat_length=forward.D,
-    )
-    return rest + 0.1 * jax.random.normal(key, (forward.D,))
-
-
-def climatology_l63(forward: Lorenz63Forward) -> Climatology:
-    """The climatology of Lorenz-63, computed once for each set of parameters."""
-    return climatology(forward, _start_l63)
-
-
-def climatology_l96(forward: Lorenz96Forward) -> Climatology:
-    """The climatology of Lorenz-96, averaged over rotations of the ring."""
-    return climatology(forward, _start_l96, Ring(forward.K, (1,)))
-
-
-def climatology_l96_2l(forward: Lorenz96TwoLevelForward) -> Climatology:
-    """The climatology of the two-level system, averaged over rotations of the ring."""
-    return climatology(forward, _start_l96_2l, Ring(forward.K, (1, forward.J)))
-
-
-def generate_problem(
-    *,
-    key: Array,
-    sigma: float = 10.0,
-    rho: float = 28.0,
-    beta: float = 8.0 / 3.0,
-    dt: float = 0.01,
-    T_assim: int = 50,
-    T_total: int = 1000,
-    obs_every: int = 5,
-    obs_std: float = 0.5,
-    background: str = "climatology",
-    spin_up: int = 1000,
-) -> Problem:
-    """A Lorenz-63 problem: x, y and z observed every `obs_every` steps.
-
-    `obs_std` has the units of the state; `spin_up` counts steps before the window.
-    `background` is "climatology" (mean and covariance of a long run) or "isotropic"
-    (zero and 25 I). Works under `jit` and under `vmap` over `key`.
-    Raises TypeError for a key that is not one and ValueError for a bad setting.
-    """
-    _check_settings(key, background, T_assim, T_total, obs_every, 1, obs_std)
-    checks.positive(sigma=sigma, rho=rho, beta=beta, dt=dt)
-    checks.count(0, spin_up=spin_up)
-    forward = Lorenz63Forward(sigma=sigma, rho=rho, beta=beta, dt=dt)
-    k_start, k_noise = jax.random.split(key)
-    return _observed_problem(
-        k_noise,
-        spun_up(forward, _start_l63(forward, k_start), spin_up),
-        forward,
-        climatology_l63(forward),
-        background,
-        T_assim,
-        T_total,
-        obs_every,
-        slice(None),
-        obs_std,
-    )
-
-
-def generate_l96_problem(
-    *,
-    key: Array,
-    K: int = 40,
-    F: float = 8.0,
-    dt: float = 0.01,
-    T_assim: int = 50,
-    T_total: int = 500,
-    obs_every: int = 5,
-    site_every: int = 2,
-    obs_std: float = 0.5,
-    background: str = "climatology",
-    spin_up: int = 2000,
-) -> Problem:
-    """A Lorenz-96 problem: every `site_every`-th site, every `obs_every` steps.
-
-    Other arguments, errors and transformations as for `generate_problem`.
-    """
-    _check_settings(key, background, T_assim, T_total, obs_every, site_every, obs_std)
-    checks.positive(dt=dt, F=F)
-    checks.count(0, spin_up=spin_up)
-    forward = Lorenz96Forward(K=K, F=F, dt=dt)
-    k_start, k_noise = jax.random.split(key)
-    return _observed_problem(
-        k_noise,
-        spun_up(forward, _start_l96(forward, k_start), spin_up),
-        forward,
-        climatology_l96(forward),
-        background,
-        T_assim,
-        T_total,
-        obs_every,
-        slice(None, None, site_every),
-        obs_std,
-    )
-
-
-def generate_l96_2l_problem(
-    *,
-    key: Array,
-    K: int = 8,
-    J: int = 8,
-    F: float = 20.0,
-    h: float = 1.0,
-    c: float = 10.0,
-    b: float = 10.0,
-    dt: float = 0.005,
-    T_assim: int = 80,
-    T_total: int = 200,
-    obs_every: int = 10,
-    site_every: int = 2,
-    obs_std: float = 0.5,
-    background: str = "climatology",
-    spin_up: int = 2000,
-) -> Problem:
-    """A two-level Lorenz-96 problem: some slow sites observed, the fast ones never.
-
-    Every `site_every`-th slow site is observed every `obs_every` steps. Other
-    arguments, errors and transformations as for `generate_problem`.
-    """
-    _check_settings(key, background, T_assim, T_total, obs_every, site_every, obs_std)
-    checks.positive(dt=dt, F=F, c=c, b=b)
-    checks.count(0, spin_up=spin_up)
-    forward = Lorenz96TwoLevelForward(K=K, J=J, F=F, h=h, c=c, b=b, dt=dt)
-    k_start, k_noise = jax.random.split(key)
-    return _observed_problem(
-        k_noise,
-        spun_up(forward, _start_l96_2l(forward, k_start), spin_up),
-        forward,
-        climatology_l96_2l(forward),
-        background,
-        T_assim,
-        T_total,
-        obs_every,
-        slice(0, K, site_every),
-        obs_std,
+        Q_op_state=None if error_covariance is None else dense(background_state(error_covariance)),
     )

@@ -21,6 +21,14 @@ class NormalEquations(NamedTuple):
     hessian: Float[Array, "n n"]
 
 
+class Step(NamedTuple):
+    """A step, how much it should lower the cost, and the products with A^T A it took."""
+
+    move: Float[Array, " n"]
+    predicted: Float[Array, ""]
+    products: Int[Array, ""]
+
+
 class Diagnostics(NamedTuple):
     """How a minimisation went.
 
@@ -44,11 +52,12 @@ class LMState(NamedTuple):
     """Where a Levenberg-Marquardt minimisation stands."""
 
     chi: Float[Array, " n"]
-    local: NormalEquations
+    local: Any
     damping: Float[Array, ""]
     history: Float[Array, " n_history"]
     iterations: Int[Array, ""]
     linearisations: Int[Array, ""]
+    products: Int[Array, ""]
     converged: Bool[Array, ""]
 
 
@@ -85,13 +94,56 @@ def normal_equations(
     return at
 
 
+def cholesky_step(local: NormalEquations, damping: Float[Array, ""]) -> Step:
+    """Solve (hessian + damping I) d = -gradient with the dense matrix."""
+    matrix = local.hessian + damping * jnp.eye(local.gradient.size, dtype=local.gradient.dtype)
+    factor = jax.scipy.linalg.cho_factor(matrix)
+    move = -jax.scipy.linalg.cho_solve(factor, local.gradient)
+    predicted = -(local.gradient @ move + 0.5 * move @ local.hessian @ move)
+    return Step(move, predicted, jnp.zeros((), jnp.int32))
+
+
+def conjugate_gradient_step(
+    gradient: Float[Array, " n"],
+    hessian: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+    damping: Float[Array, ""] | float,
+    max_steps: int,
+    rtol: float,
+) -> Step:
+    """Solve (hessian + damping I) d = -gradient by at most `max_steps` products.
+
+    Conjugate gradients (Nocedal & Wright 2006, algorithm 5.2) from zero: stopped at any
+    step, d lowers the quadratic model. Ends when the residual is below a fraction
+    `rtol` of the gradient. The Hessian is I + A^T A, so no curvature is below 1 and
+    nothing is ever divided by a small number.
+    """
+    goal = rtol**2 * (gradient @ gradient)
+
+    def improve(carry):
+        move, rest, direction, number = carry
+        product = hessian(direction) + damping * direction
+        square = rest @ rest
+        length = square / (direction @ product)
+        move, rest = move + length * direction, rest - length * product
+        return move, rest, rest + (rest @ rest) / square * direction, number + 1
+
+    start = (jnp.zeros_like(gradient), -gradient, -gradient, jnp.zeros((), jnp.int32))
+    move, rest, _, number = jax.lax.while_loop(
+        lambda carry: (carry[3] < max_steps) & (carry[1] @ carry[1] > goal), improve, start
+    )
+    # hessian(move) = -gradient - rest - damping move, without one more product.
+    predicted = 0.5 * (-gradient @ move + rest @ move + damping * (move @ move))
+    return Step(move, predicted, number)
+
+
 def levenberg_marquardt(
     cost: Callable[[Float[Array, " n"]], Float[Array, ""]],
-    linearise: Callable[[Float[Array, " n"]], NormalEquations],
+    linearise: Callable[[Float[Array, " n"]], Any],
     chi: Float[Array, " n"],
     max_steps: Int[Array, ""] | int,
     rtol: Float[Array, ""] | float,
     history_size: int,
+    solve: Callable[[Any, Float[Array, ""]], Step] = cholesky_step,
 ) -> LMState:
     """Minimise `cost` from `chi`; accept a step only if its cost is finite and lower.
 
@@ -99,17 +151,16 @@ def levenberg_marquardt(
     is Gauss-Newton; a rejected step raises it, a good one lowers it (Marquardt 1963).
     Stops when a step lowers the cost by less than a fraction `rtol` of it, or when no
     damped step helps any more. `max_steps` and `rtol` may be traced values.
+
+    `linearise` returns a named tuple with a `cost` and what `solve` makes a step from.
     """
     history = jnp.zeros(history_size, chi.dtype)
 
     def step(state: LMState) -> LMState:
         chi, local, damping = state.chi, state.local, state.damping
-        matrix = local.hessian + damping * jnp.eye(chi.size, dtype=chi.dtype)
-        factor = jax.scipy.linalg.cho_factor(matrix)
-        move = -jax.scipy.linalg.cho_solve(factor, local.gradient)
+        move, predicted, products = solve(local, damping)
         new_cost = finite_or_inf(cost(chi + move))
         better = new_cost < local.cost
-        predicted = -(local.gradient @ move + 0.5 * move @ local.hessian @ move)
         agreement = (local.cost - new_cost) / predicted
         eased = jnp.where(agreement > 0.75, damping / 5, damping)
         eased = jnp.where(agreement < 0.25, 2 * damping + 0.1, eased)
@@ -134,6 +185,7 @@ def levenberg_marquardt(
             history=state.history.at[state.iterations + 1].set(new_local.cost),
             iterations=state.iterations + 1,
             linearisations=state.linearisations + go_on,
+            products=state.products + products,
             converged=done,
         )
 
@@ -146,6 +198,7 @@ def levenberg_marquardt(
         history=history.at[0].set(local.cost),
         iterations=jnp.zeros((), jnp.int32),
         linearisations=jnp.ones((), jnp.int32),
+        products=jnp.zeros((), jnp.int32),
         converged=jnp.zeros((), bool),
     )
     end = jax.lax.while_loop(

@@ -1,0 +1,39 @@
+"""The slow ring of the two-level system alone, with its fast ring parameterised."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assimilation import checks
+from assimilation.models.integrate import rk4_step
+from assimilation.models.lorenz96 import advection
+
+
+class ParameterisedLorenz96Forward(eqx.Module):
+    """Lorenz-96 with a polynomial in place of fast variables; Wilks (2005).
+
+    dX_k/dt = X_{k-1} (X_{k+1} - X_{k-2}) - X_k + F + sum_i a_i X_k^i, where
+    `coefficients` = (a_0, a_1, ...). State (K,), without units; `dt` in model time units.
+    """
+
+    K: int = eqx.field(default=8, static=True)
+    F: float = eqx.field(default=20.0, static=True)
+    coefficients: tuple[float, ...] = eqx.field(default=(0.0,), static=True)
+    dt: float = eqx.field(default=0.005, static=True)
+
+    def __check_init__(self):
+        checks.count(4, K=self.K)
+
+    @property
+    def D(self) -> int:
+        """Length of the state vector."""
+        return self.K
+
+    def tendency(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
+        """dX/dt for a state of shape (K,)."""
+        highest_first = jnp.array(self.coefficients[::-1], state.dtype)
+        return advection(state) - state + self.F + jnp.polyval(highest_first, state)
+
+    def step(self, state: Float[Array, " K"], dt: float) -> Float[Array, " K"]:
+        """One RK4 step of length `dt`."""
+        return rk4_step(self.tendency, state, dt)

@@ -1,0 +1,150 @@
+"""Covariances that look the same from every site of a ring, applied by FFT.
+
+If rotating the ring changes no covariance, B is circulant, and the Fourier transform
+around the ring splits it into one small block for each wavenumber. Products, square
+roots, inverses and samples then cost K log K for K sites, and nothing D x D is formed.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+from assimilation import checks
+from assimilation.climatology import Ring
+from assimilation.covariances import AbstractCovariance
+
+
+class RingCovariance(AbstractCovariance):
+    """A covariance on a ring, the same from every site, as blocks by wavenumber.
+
+    With m entries per site, block w of `spectrum` (n_sites // 2 + 1, m, m) is the sum
+    over distances d of C(d) exp(-2 pi i w d / n_sites), where C(d) (m, m) is the
+    covariance of a site's entries with those of the site d places before it. Each block
+    must be Hermitian and positive semidefinite. `ring` says where each entry stands in
+    the state, as for `climatology`.
+
+    Raises ValueError if the shape of `spectrum` does not fit the ring, or a block is not
+    Hermitian.
+    """
+
+    spectrum: Complex[Array, "n_wavenumbers m m"]
+    ring: Ring = eqx.field(static=True)
+
+    def __check_init__(self):
+        size = sum(self.ring.per_site)
+        checks.shape((self.ring.n_sites // 2 + 1, size, size), spectrum=self.spectrum)
+        if checks.is_concrete(self.spectrum):
+            blocks = np.asarray(self.spectrum)
+            checks.finite(spectrum=blocks)
+            asymmetry = np.abs(blocks - blocks.conj().swapaxes(1, 2)).max()
+            if asymmetry > 1e-4 * np.abs(blocks).max():
+                raise ValueError(
+                    f"spectrum has blocks that are not Hermitian (by up to {asymmetry:.2g}): "
+                    "pass (spectrum + spectrum.conj().swapaxes(1, 2)) / 2."
+                )
+
+    @classmethod
+    def from_samples(
+        cls,
+        samples: Float[Array | np.ndarray, "n D"],
+        ring: Ring,
+        localisation: float | None = None,
+    ) -> "RingCovariance":
+        """The covariance of `samples` (n, D), averaged over all rotations of the ring.
+
+        Entry by entry it is an unbiased estimate. `localisation`, in sites, multiplies it
+        by `ring_taper`, which leaves nothing beyond twice that distance, and keeps it
+        positive semidefinite (Schur's product theorem).
+
+        Raises ValueError for fewer than two samples or a length that is not positive.
+        """
+        checks.shape((None, ring.n_sites * sum(ring.per_site)), samples=samples)
+        if len(samples) < 2:
+            raise ValueError(f"samples has {len(samples)} member: pass two or more.")
+        by_site = jnp.asarray(samples)[:, ring.by_site()]
+        waves = jnp.fft.rfft(by_site - by_site.mean(axis=(0, 1)), axis=1)
+        spectrum = jnp.einsum("nwa,nwb->wab", waves, waves.conj()) / ring.n_sites
+        # The mean over samples and sites was taken from wavenumber 0 alone.
+        freedom = jnp.full(len(spectrum), len(samples)).at[0].add(-1)
+        spectrum = spectrum / freedom[:, None, None]
+        if localisation is not None:
+            taper = jnp.asarray(ring_taper(ring.n_sites, localisation), by_site.dtype)
+            by_distance = jnp.fft.irfft(spectrum, n=ring.n_sites, axis=0)
+            spectrum = jnp.fft.rfft(taper[:, None, None] * by_distance, axis=0)
+        return cls((spectrum + spectrum.conj().swapaxes(1, 2)) / 2, ring)
+
+    def mv(self, vector: Float[Array, " D"]) -> Float[Array, " D"]:
+        index = self.ring.by_site()
+        waves = jnp.fft.rfft(vector[index], axis=0)
+        waves = jnp.einsum("wab,wb->wa", self.spectrum, waves)
+        by_site = jnp.fft.irfft(waves, n=self.ring.n_sites, axis=0)
+        return jnp.zeros_like(vector).at[index].set(by_site.astype(vector.dtype))
+
+    def in_structure(self):
+        size = self.ring.n_sites * sum(self.ring.per_site)
+        return jax.ShapeDtypeStruct((size,), self.spectrum.real.dtype)
+
+    def square_root(self) -> "RingCovariance":
+        """The symmetric square root: L = L^T with L L = B, on the same ring."""
+        return self._with_eigenvalues(lambda values: jnp.sqrt(jnp.maximum(values, 0)))
+
+    def inverse(self) -> "RingCovariance":
+        """The inverse, on the same ring; infinite or NaN if B is singular."""
+        return self._with_eigenvalues(lambda values: 1 / values)
+
+    def samples(self, key: Array, n_samples: int) -> Float[Array, "n D"]:
+        """Draws (n_samples, D) from the normal distribution N(0, B)."""
+        checks.key(key=key)
+        checks.count(n_samples=n_samples)
+        structure = self.in_structure()
+        white = jax.random.normal(key, (n_samples, structure.size), structure.dtype)
+        return jax.vmap(self.square_root().mv)(white)
+
+    def correlations(self) -> Float[Array, "n_sites m m"]:
+        """Correlations (n_sites, m, m) of each entry with those d sites before it."""
+        by_distance = jnp.fft.irfft(self.spectrum, n=self.ring.n_sites, axis=0)
+        std = jnp.sqrt(jnp.diagonal(by_distance[0]))
+        return by_distance / (std[:, None] * std)
+
+    def _with_eigenvalues(self, function) -> "RingCovariance":
+        values, vectors = jnp.linalg.eigh(self.spectrum)
+        new = jnp.einsum("wai,wi,wbi->wab", vectors, function(values), vectors.conj())
+        return RingCovariance(new, self.ring)
+
+
+@lx.diagonal.register
+def _(operator: RingCovariance) -> Float[Array, " D"]:
+    by_distance = jnp.fft.irfft(operator.spectrum, n=operator.ring.n_sites, axis=0)
+    index = operator.ring.by_site()
+    return jnp.zeros(index.size).at[index].set(jnp.diagonal(by_distance[0]))
+
+
+def gaspari_cohn(distance: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """A correlation like a Gaussian that is zero from distance 2 on.
+
+    The piecewise fifth-order polynomial of Gaspari & Cohn (1999, eq. 4.10), for
+    distances in units of half its support. Close to exp(-distance^2 / 0.6).
+    """
+    r = np.abs(np.asarray(distance, dtype=float))
+    near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
+    s = np.clip(r, 1, 2)
+    far = 4 - 2 / (3 * s) + s * (-5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12))))
+    return np.where(r <= 1, near, far)
+
+
+def ring_taper(n_sites: int, length: float) -> Float[np.ndarray, " n_sites"]:
+    """Correlations (n_sites,) that fade with distance around a ring; 1 at distance 0.
+
+    The function of Gaspari & Cohn with half-support `length` (in sites), wrapped around
+    the ring as often as it reaches. The Fourier transform of that function is nowhere
+    negative, so by Poisson's summation formula the wrapped one has no negative
+    coefficient either: it is a covariance on the ring for every length.
+    """
+    checks.count(n_sites=n_sites)
+    checks.positive(length=length)
+    turns = np.arange(-int(np.ceil(2 * length / n_sites)), int(np.ceil(2 * length / n_sites)) + 1)
+    taper = gaspari_cohn((np.arange(n_sites) + n_sites * turns[:, None]) / length).sum(axis=0)
+    return taper / taper[0]
