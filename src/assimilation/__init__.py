@@ -19,6 +19,7 @@ from assimilation.models.integrate import free_forecast
 from assimilation.models.lorenz63 import Lorenz63Forward
 from assimilation.models.lorenz96 import Lorenz96Forward
 from assimilation.models.lorenz96_two_level import Lorenz96TwoLevelForward
+from assimilation.normalisation import Normalisation
 from assimilation.observations import Batch1D, LinearObs, NonlinearObs
 from assimilation.problems import (
     Problem,
@@ -31,6 +32,9 @@ from assimilation.problems import (
     generate_problem,
 )
 from assimilation.solvers import Diagnostics
+from assimilation.training import Trained, train, train_step
+from assimilation.training_cache import cached_training
+from assimilation.training_data import TrainingData, WindowPool, ring_of
 from assimilation.trajectories import assemble_full_trajectory, forced_trajectory
 
 __all__ = [
@@ -45,14 +49,19 @@ __all__ = [
     "LowRank",
     "MethodResult",
     "NonlinearObs",
+    "Normalisation",
     "OptimalInterpolation",
     "Problem",
     "Ring",
     "StrongFourDVar",
     "SweepResult",
     "ThreeDVar",
+    "Trained",
+    "TrainingData",
+    "WindowPool",
     "assemble_full_trajectory",
     "assim_batch",
+    "cached_training",
     "check",
     "climatology",
     "climatology_l63",
@@ -67,11 +76,14 @@ __all__ = [
     "generate_problem",
     "glue",
     "mean_interval",
+    "ring_of",
     "rmse",
     "run_method",
     "scaled_identity",
     "spun_up",
     "square_root",
     "sweep",
+    "train",
+    "train_step",
     "valid_time",
 ]
