@@ -9,8 +9,26 @@ from assimilation.benchmark import (
     sweep,
 )
 from assimilation.book import check, glue
+from assimilation.calibration import (
+    RankHistogram,
+    coverage,
+    crps,
+    crps_gaussian,
+    rank_histogram,
+    ranks,
+    spread_error_ratio,
+)
 from assimilation.climatology import Climatology, Ring, climatology, spun_up
 from assimilation.covariances import EachTime, LowRank, dense, scaled_identity, square_root
+from assimilation.methods.amortized_flow import FlowHead
+from assimilation.methods.amortized_heads import Gaussian, GaussianHead, RegressionHead
+from assimilation.methods.amortized_posterior import (
+    AmortizedPosterior,
+    MLPObsEncoder,
+    RingObsEncoder,
+)
+from assimilation.methods.fourdvarnet import FourDVarNet1D
+from assimilation.methods.learned_first_guess import LearnedFirstGuess
 from assimilation.methods.optimal_interpolation import OptimalInterpolation
 from assimilation.methods.strong_four_d_var import StrongFourDVar
 from assimilation.methods.three_d_var import ThreeDVar
@@ -32,33 +50,44 @@ from assimilation.problems import (
     generate_problem,
 )
 from assimilation.solvers import Diagnostics
-from assimilation.training import Trained, train, train_step
+from assimilation.training import Trained, amortized_train_step, train, train_step
 from assimilation.training_cache import cached_training
 from assimilation.training_data import TrainingData, WindowPool, ring_of
 from assimilation.trajectories import assemble_full_trajectory, forced_trajectory
 
 __all__ = [
+    "AmortizedPosterior",
     "Batch1D",
     "Climatology",
     "Diagnostics",
     "EachTime",
+    "FlowHead",
+    "FourDVarNet1D",
+    "Gaussian",
+    "GaussianHead",
+    "LearnedFirstGuess",
     "LinearObs",
     "Lorenz63Forward",
     "Lorenz96Forward",
     "Lorenz96TwoLevelForward",
     "LowRank",
+    "MLPObsEncoder",
     "MethodResult",
     "NonlinearObs",
     "Normalisation",
     "OptimalInterpolation",
     "Problem",
+    "RankHistogram",
+    "RegressionHead",
     "Ring",
+    "RingObsEncoder",
     "StrongFourDVar",
     "SweepResult",
     "ThreeDVar",
     "Trained",
     "TrainingData",
     "WindowPool",
+    "amortized_train_step",
     "assemble_full_trajectory",
     "assim_batch",
     "cached_training",
@@ -68,6 +97,9 @@ __all__ = [
     "climatology_l96",
     "climatology_l96_2l",
     "compare",
+    "coverage",
+    "crps",
+    "crps_gaussian",
     "dense",
     "forced_trajectory",
     "free_forecast",
@@ -76,10 +108,13 @@ __all__ = [
     "generate_problem",
     "glue",
     "mean_interval",
+    "rank_histogram",
+    "ranks",
     "ring_of",
     "rmse",
     "run_method",
     "scaled_identity",
+    "spread_error_ratio",
     "spun_up",
     "square_root",
     "sweep",

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 from sys import stdout
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -26,6 +26,7 @@ class Learner(Protocol):
     def loss(self, batch: Batch1D, key: Array) -> Float[Array, ""]: ...
 
 
+@runtime_checkable
 class PairSource(Protocol):
     """Where training pairs come from.
 
@@ -73,6 +74,17 @@ def train_step(
             "batch has no target: pass Batch1D(input=..., mask=..., target=truth) for training."
         )
     return _update(model, batch, opt, opt_state, jax.random.key(0) if key is None else key)
+
+
+def amortized_train_step(
+    model: Any,
+    batch: Batch1D,
+    opt: optax.GradientTransformation,
+    opt_state: Any,
+    key: Array | None = None,
+) -> tuple[Any, Any, Float[Array, ""]]:
+    """One step of `train_step`, under the name that goes with `AmortizedPosterior`."""
+    return train_step(model, batch, opt, opt_state, key)
 
 
 @eqx.filter_jit
