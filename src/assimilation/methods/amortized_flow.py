@@ -1,0 +1,168 @@
+"""A head that samples: flow matching about a trained posterior mean."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from assimilation import checks
+from assimilation.climatology import Ring
+from assimilation.methods.amortized_posterior import AmortizedPosterior
+from assimilation.methods.ring_networks import (
+    RingNetwork,
+    from_sites,
+    ring_or_one_site,
+    to_sites,
+)
+from assimilation.observations import Batch1D
+
+N_FREQUENCIES = 8
+
+
+class Modes(eqx.Module):
+    """Principal components of the residuals of one site's window.
+
+    A residual is `basis` (channels, n_modes) times coefficients of variance `scale`
+    squared, plus independent noise of standard deviation `rest` (channels,) for what the
+    modes leave out. All constants: no gradient reaches them.
+    """
+
+    basis: Float[Array, "channels n_modes"]
+    scale: Float[Array, " n_modes"]
+    rest: Float[Array, " channels"]
+
+    @classmethod
+    def of(cls, residuals: Float[Array, "n channels"], n_modes: int) -> "Modes":
+        """The leading components of residuals (n, channels), about zero."""
+        residuals = np.asarray(residuals, dtype=np.float64)
+        values, vectors = np.linalg.eigh(residuals.T @ residuals / len(residuals))
+        basis, scale = vectors[:, ::-1][:, :n_modes], np.sqrt(values[::-1][:n_modes])
+        left = residuals - residuals @ basis @ basis.T
+        rest = np.sqrt(np.mean(left**2, axis=0))
+        dtype = jnp.result_type(float)
+        return cls(*(jnp.asarray(part, dtype) for part in (basis, scale, rest)))
+
+
+class FlowHead(eqx.Module):
+    """Samples about a trained mean, by flow matching (Lipman et al. 2023).
+
+    The residual about the mean is described by `n_modes` principal components for each
+    site. A network v learns the velocity that carries standard normal coefficients z_0,
+    at s = 0, along straight lines to those of the residual, z_1, at s = 1: the loss is
+    |v(s, (1 - s) z_0 + s z_1, context) - (z_1 - z_0)|^2, on average over s, z_0 and the
+    training pairs. Integrating dz/ds = v from a fresh z_0 gives a sample. What the modes
+    leave out is added as independent noise. The mean and the context are constants here.
+    Build it with `FlowHead.about`.
+    """
+
+    mean_head: eqx.Module
+    modes: Modes
+    network: RingNetwork
+    out: eqx.nn.Linear
+    state_shape: tuple[int, int] = eqx.field(static=True)
+    ring: Ring = eqx.field(static=True)
+    n_solver_steps: int = eqx.field(static=True)
+
+    @classmethod
+    def about(
+        cls,
+        trained: AmortizedPosterior,
+        batch: Batch1D,
+        n_modes: int,
+        width: int,
+        n_blocks: int,
+        key: Array,
+        ring: Ring | None = None,
+        n_solver_steps: int = 16,
+    ) -> AmortizedPosterior:
+        """An untrained posterior with a flow about the mean of a `trained` one.
+
+        `batch`, with its target, gives the residuals whose principal components are
+        used; a thousand windows are a good number. The velocity network is a
+        `RingNetwork` of `width` and `n_blocks`; without a `ring` the state is one site.
+        """
+        checks.count(n_modes=n_modes, width=width, n_blocks=n_blocks)
+        checks.count(n_solver_steps=n_solver_steps)
+        checks.key(key=key)
+        if batch.target is None:
+            raise ValueError("batch has no target: pass one with the true trajectories.")
+        ring = ring_or_one_site(ring, batch.target.shape[-1])
+        residual = batch.target - trained(batch)
+        if trained.normalisation is not None:
+            residual = residual / trained.normalisation.std
+        sites = jax.vmap(lambda window: to_sites(window, ring))(residual)
+        n_channels = sites.shape[-1]
+        if n_modes > n_channels:
+            raise ValueError(
+                f"n_modes={n_modes}: a site has {n_channels} channels, pass at most that many."
+            )
+        modes = Modes.of(sites.reshape(-1, n_channels), n_modes)
+        context = jax.eval_shape(trained.context, batch)
+        n_context = context.size // (len(batch.input) * ring.n_sites)
+        k_network, k_out = jax.random.split(key)
+        head = cls(
+            mean_head=trained.head,
+            modes=modes,
+            network=RingNetwork(
+                n_modes + n_context + 2 * N_FREQUENCIES, width, n_blocks, k_network
+            ),
+            out=eqx.nn.Linear(width, n_modes, key=k_out),
+            state_shape=batch.target.shape[1:],
+            ring=ring,
+            n_solver_steps=n_solver_steps,
+        )
+        return AmortizedPosterior(trained.encoder, head, trained.normalisation)
+
+    def mean(self, context: Float[Array, "*sites context"]) -> Float[Array, "T D"]:
+        """The mean that the flow is about."""
+        return jax.lax.stop_gradient(self.mean_head.mean(context))
+
+    def velocity(
+        self,
+        s: Float[Array, ""],
+        z: Float[Array, "n_sites n_modes"],
+        context: Float[Array, "n_sites context"],
+    ) -> Float[Array, "n_sites n_modes"]:
+        """dz/ds at "time" s in [0, 1]."""
+        angles = jnp.pi * s * jnp.arange(1, N_FREQUENCIES + 1)
+        clock = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
+        clock = jnp.broadcast_to(clock, (len(z), clock.size))
+        return jax.vmap(self.out)(self.network(jnp.concatenate([z, context, clock], axis=-1)))
+
+    def loss(
+        self, context: Float[Array, "*sites context"], target: Float[Array, "T D"], key: Array
+    ) -> Float[Array, ""]:
+        """Mean square error of the velocity."""
+        context = jax.lax.stop_gradient(context)
+        modes = jax.lax.stop_gradient(self.modes)
+        residual = to_sites(target - self.mean(context), self.ring)
+        end = residual @ modes.basis / modes.scale
+        k_s, k_start = jax.random.split(key)
+        s = jax.random.uniform(k_s, (), end.dtype)
+        start = jax.random.normal(k_start, end.shape, end.dtype)
+        found = self.velocity(s, (1 - s) * start + s * end, self._by_site(context))
+        return jnp.mean((found - (end - start)) ** 2)
+
+    def sample(self, context: Float[Array, "*sites context"], key: Array) -> Float[Array, "T D"]:
+        """One draw, with `n_solver_steps` steps of Heun's method from s = 0 to 1."""
+        k_start, k_rest = jax.random.split(key)
+        modes, by_site = self.modes, self._by_site(context)
+        shape = (self.ring.n_sites, modes.scale.size)
+        step = 1 / self.n_solver_steps
+
+        def heun(z, number):
+            s = number * step
+            v = self.velocity(s, z, by_site)
+            w = self.velocity(s + step, z + step * v, by_site)
+            return z + step / 2 * (v + w), None
+
+        z = jax.random.normal(k_start, shape, modes.scale.dtype)
+        z, _ = jax.lax.scan(heun, z, jnp.arange(self.n_solver_steps))
+        residual = (z * modes.scale) @ modes.basis.T
+        noise = jax.random.normal(k_rest, residual.shape, residual.dtype)
+        residual = residual + modes.rest * noise
+        return self.mean(context) + from_sites(residual, self.ring, self.state_shape)
+
+    def _by_site(self, context):
+        return context.reshape(self.ring.n_sites, -1)

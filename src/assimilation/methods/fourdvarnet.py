@@ -1,0 +1,168 @@
+"""FourDVarNet: a variational solver whose prior and whose steps are learned."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assimilation import checks
+from assimilation.climatology import Ring
+from assimilation.methods.fourdvarnet_parts import Gradient, LearnedPrior, LSTMModulator
+from assimilation.methods.ring_networks import from_sites, ring_or_one_site, to_sites
+from assimilation.normalisation import Normalisation
+from assimilation.observations import Batch1D
+
+
+class FourDVarNet1D(eqx.Module):
+    """A variational solver that is trained from end to end (Fablet et al. 2021).
+
+    It looks for a window x that minimises the cost (theirs with means for sums)
+
+        U(x) = mean over observed entries |x - y|^2 + mean |x - phi(x)|^2,
+
+    in units of the climatology, with a learned prior phi. It takes `n_solver_steps` steps
+    x <- x - step from the climatological mean. The gradient of U comes from automatic
+    differentiation; a learned modulator with a memory turns it into the step, and weighs
+    the two terms of the cost.
+
+    `state_dim` and `n_time` are the sizes of a window (T, N); `latent_dim` and
+    `hidden_dim` the widths of prior and modulator. With a `ring` all sites share their
+    weights: a site's channels are its entries at all times. Without one the whole window
+    is one site, which works for any state. `normalisation` (None: none) brings the state
+    to units of the climatology and back. `differentiation` says how training sees the
+    solver: "unrolled" through all its steps, "one_step" through the last one only, as if
+    the one before were a constant (Bolte, Pauwels & Vaiter 2023), in the memory of one.
+    Raises ValueError for settings that do not fit each other.
+    """
+
+    prior: eqx.Module
+    modulator: eqx.Module
+    normalisation: Normalisation
+    ring: Ring = eqx.field(static=True)
+    n_time: int = eqx.field(static=True)
+    n_solver_steps: int = eqx.field(static=True)
+    differentiation: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        state_dim: int,
+        n_time: int,
+        latent_dim: int,
+        hidden_dim: int,
+        n_solver_steps: int,
+        *,
+        key: Array,
+        ring: Ring | None = None,
+        normalisation: Normalisation | None = None,
+        differentiation: str = "unrolled",
+    ):
+        checks.count(state_dim=state_dim, n_time=n_time, n_solver_steps=n_solver_steps)
+        checks.count(latent_dim=latent_dim, hidden_dim=hidden_dim)
+        checks.key(key=key)
+        checks.one_of(("unrolled", "one_step"), differentiation=differentiation)
+        if normalisation is None:
+            normalisation = Normalisation(jnp.zeros(state_dim), jnp.ones(state_dim))
+        checks.shape((state_dim,), **{"normalisation.mean": normalisation.mean})
+        reach = 0 if ring is None else 1
+        self.ring = ring_or_one_site(ring, state_dim)
+        n_channels = n_time * state_dim // self.ring.n_sites
+        k_prior, k_modulator = jax.random.split(key)
+        self.prior = LearnedPrior(n_channels, latent_dim, reach, k_prior)
+        self.modulator = LSTMModulator(n_channels, hidden_dim, reach, k_modulator)
+        self.normalisation = normalisation
+        self.n_time = n_time
+        self.n_solver_steps = n_solver_steps
+        self.differentiation = differentiation
+
+    def __call__(self, batch: Batch1D) -> Float[Array, "B T N"]:
+        """The analysed windows (B, T, N)."""
+        return self._solved(batch, self.n_solver_steps, None, keep_all=False)[:, -1]
+
+    def loss(self, batch: Batch1D, key: Array | None = None) -> Float[Array, ""]:
+        """Mean square error of the analysis, in units of the climatological variance.
+
+        The variance is one mean over the state, so that large components count as they do
+        in an RMSE. `key` is not used.
+        """
+        variance = jax.lax.stop_gradient(jnp.mean(self.normalisation.std**2))
+        return jnp.mean((self(batch) - batch.target) ** 2) / variance
+
+    def iterates(
+        self,
+        batch: Batch1D,
+        n_steps: int | None = None,
+        start: Float[Array, "B T N"] | None = None,
+    ) -> Float[Array, "B n_steps_plus_1 T N"]:
+        """The window before the first solver step and after each: (B, n_steps + 1, T, N).
+
+        `n_steps` may differ from the number trained with (None: the same); `start` (None:
+        the climatological mean) is the window to begin with. Raises ValueError if the
+        batch has other sizes than the network.
+        """
+        n_steps = self.n_solver_steps if n_steps is None else n_steps
+        checks.count(n_steps=n_steps)
+        return self._solved(batch, n_steps, start, keep_all=True)
+
+    @eqx.filter_jit
+    def _solved(self, batch: Batch1D, n_steps: int, start: Array | None, keep_all: bool):
+        """All windows (B, n_steps + 1, T, N) on the way, or the last alone (B, 1, T, N)."""
+        size = self.normalisation.mean.shape[0]
+        checks.shape((None, self.n_time, size), **{"batch.input": batch.input})
+        if start is None:
+            mean = self.normalisation.unscaled(jnp.zeros(size))
+            start = jnp.broadcast_to(mean, batch.input.shape)
+        checks.shape(batch.input.shape, start=start)
+
+        def one(obs, mask, start):
+            shape = obs.shape
+            start, obs = self.normalisation.scaled(start), mask * self.normalisation.scaled(obs)
+            fields = [to_sites(field, self.ring) for field in (start, obs, mask)]
+            found = self._solve(*fields, n_steps, keep_all)
+            back = jax.vmap(lambda x: from_sites(x, self.ring, shape))(found)
+            return self.normalisation.unscaled(back)
+
+        return jax.vmap(one)(batch.input, batch.mask, start)
+
+    def gradient(self, x: Array, obs: Array, mask: Array) -> Gradient:
+        """The gradient of both terms of the cost at a window, in the layout of the sites.
+
+        Each is multiplied by half the number of entries in its mean, which makes it a
+        departure: x - y where the window was observed, about x - phi(x) everywhere.
+        """
+
+        def observed(x):
+            return jnp.sum(mask * (x - obs) ** 2) / jnp.maximum(mask.sum(), 1.0)
+
+        def prior(x):
+            return jnp.mean((x - self.prior(x)) ** 2)
+
+        return Gradient(
+            observed=jax.grad(observed)(x) * mask.sum() / 2,
+            prior=jax.grad(prior)(x) * x.size / 2,
+            mask=mask,
+        )
+
+    def _solve(self, x: Array, obs: Array, mask: Array, n_steps: int, keep_all: bool):
+        """All iterates (n_steps + 1, n_sites, channels) of one window, or the last alone."""
+
+        def run(net, carry, length):
+            def step(carry, _):
+                x, memory = carry
+                change, memory = net.modulator(net.gradient(x, obs, mask), memory)
+                x = x - change
+                return (x, memory), x if keep_all else None
+
+            return jax.lax.scan(step, carry, length=length)
+
+        carry = (x, self.modulator.initial(self.ring.n_sites))
+        if self.differentiation == "unrolled":
+            carry, found = run(self, carry, n_steps)
+            parts = [x[None], found]
+        else:
+            # Constant weights leave nothing to differentiate, so no step is kept in memory.
+            weights, static = eqx.partition(self, eqx.is_array)
+            constant = eqx.combine(jax.lax.stop_gradient(weights), static)
+            carry, found = run(constant, jax.lax.stop_gradient(carry), n_steps - 1)
+            carry, last = run(self, carry, 1)
+            parts = [x[None], found, last]
+        return jnp.concatenate(parts) if keep_all else carry[0][None]
