@@ -163,7 +163,13 @@ Triple it.
 ```{solution-end}
 ```
 
-The end.
+See {numref}`fig-x` and {footcite:p}`b`.
+
+"""
+    + cell("---\nmystnb:\n  figure:\n    name: fig-x\n    caption: What {term}`x` is.\n---\nplot()")
+    + """
+```{footbibliography}
+```
 """
 )
 
@@ -176,9 +182,10 @@ def test_a_notebook_has_plain_markdown():
     context = Context(
         glued={"error:.2f": "0.25"}.get,
         cited=lambda role, keys: f"{role} {keys}",
+        references=lambda keys: f"- {keys}",
         address=lambda target: f"https://example.org/{target}",
     )
-    notes, text, code, exercise, solution, end = sources(to_notebook(CHAPTER, context))
+    notes, text, code, exercise, solution, *end = sources(to_notebook(CHAPTER, context))
     assert "needs the package" in notes
     assert text == (
         "# Title\n\n"
@@ -189,7 +196,13 @@ def test_a_notebook_has_plain_markdown():
     assert code == "x = {'{ref}`double`': 1}"  # code stays as it is
     assert exercise.startswith("> **Exercise 1: Doubling**\n>\n> Double it.\n\n> **Solution of")
     assert exercise.endswith("**Exercise 2**\n\nTriple it.\n\n**Solution of exercise 2**")
-    assert (solution, end) == ("secret", "The end.")
+    assert solution == "secret"
+    assert end == [
+        "See figure 1 and cite:p b.",
+        "plot()",
+        "**Figure 1.** What x is.",
+        "- ['a', 'b']",
+    ]
 
 
 def test_a_notebook_without_what_the_book_knows_is_still_readable():
@@ -210,7 +223,7 @@ def test_the_student_notebook_has_a_cell_in_the_place_of_each_solution():
     cells = sources(to_notebook(CHAPTER, Context(), student=True))
     assert "secret" not in "".join(cells)
     assert cells.count("# Your solution") == 2
-    assert cells[-1] == "The end."
+    assert cells[-3] == "plot()"
 
 
 def test_a_block_without_end_is_an_error():

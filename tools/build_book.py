@@ -29,9 +29,13 @@ CHAPTER_ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "TQDM_DISABLE": "1"}
 
 
 def chapters(book: Path) -> list[Path]:
-    """The pages with code, in reading order."""
+    """The pages with code, in reading order. A missing page is for Sphinx to name."""
     pages = [book / f"{name}.md" for name in parse_toc_yaml(book / "_toc.yml")]
-    return [page for page in pages if is_myst_markdown_notebook(page.read_text("utf-8"))]
+    return [
+        page
+        for page in pages
+        if page.exists() and is_myst_markdown_notebook(page.read_text("utf-8"))
+    ]
 
 
 def fingerprint(book: Path) -> str:
@@ -96,9 +100,11 @@ def execute(path: Path, label: str, cache) -> str | None:
     try:
         client.execute()
     except CellExecutionError as error:
-        failure = f"{error.traceback}\n"
+        outputs = notebook.cells[running["index"]].outputs
+        lines = [line for output in outputs for line in output.get("traceback", [])]
+        failure = "\n".join(lines) or f"{error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
-        failure = f"{type(error).__name__}: {error}\n"
+        failure = f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - started
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     print(f"{clear}{label}: {'FAILED after' if failure else 'ran in'} {seconds:.0f} s", flush=True)
@@ -112,7 +118,11 @@ def execute(path: Path, label: str, cache) -> str | None:
     shown = "\n".join(f"    {line}" for line in lines[:8] + ["..."] * (len(lines) > 8))
     where = f"code cell {code_cells.index(index) + 1} of {len(code_cells)}"
     line_number = notebook.metadata.source_map[index] + 1
-    return f"{failure}\n{label}, line {line_number}: {where} failed:\n{shown}"
+    return f"{without_colours(failure)}\n\n{label}, line {line_number}: {where} failed:\n{shown}"
+
+
+def without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 def build_pages(book: Path) -> list[str]:
@@ -123,7 +133,7 @@ def build_pages(book: Path) -> list[str]:
         capture_output=True,
         text=True,
     )
-    said = re.sub(r"\x1b\[[\d;]*m", "", result.stderr or result.stdout * (result.returncode != 0))
+    said = without_colours(result.stderr or (result.stdout if result.returncode else ""))
     return [line.replace(f"{book}{os.sep}", "") for line in said.splitlines() if line]
 
 

@@ -1,6 +1,7 @@
 """Sphinx extension: each chapter offers its source, its notebook and, where it can, Colab."""
 
 import os
+import re
 from html import escape
 from pathlib import Path
 from posixpath import join, normpath
@@ -11,6 +12,7 @@ from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue.crossref import read_glue_cache
 from pybtex.database import BibliographyData, parse_file
 from pybtex.plugin import find_plugin
+from sphinx.errors import ExtensionError
 
 CHAPTERS = "notebooks/"
 
@@ -61,7 +63,10 @@ def write_notebooks(app, exception):
             base.parent.mkdir(exist_ok=True)
             base.with_suffix(".md").write_text(text, "utf-8")
             for ending, student in (("", False), ("-student", True)):
-                notebook = to_notebook(text, context, repository=repository, student=student)
+                try:
+                    notebook = to_notebook(text, context, repository=repository, student=student)
+                except ValueError as error:
+                    raise ExtensionError(f"{name}.md: {error}") from error
                 nbformat.write(notebook, f"{base}{ending}.ipynb")
 
 
@@ -121,4 +126,5 @@ def references(publications, keys) -> str:
     entries = [publications.entries[key] for key in keys]
     formatted = find_plugin("pybtex.style.formatting", "plain")().format_entries(entries)
     markdown = find_plugin("pybtex.backends", "markdown")()
-    return "\n".join(f"- {entry.text.render(markdown)}" for entry in formatted)
+    lines = [f"- {entry.text.render(markdown)}" for entry in formatted]
+    return re.sub(r"\\([.()#+-])", r"\1", "\n".join(lines))  # escapes that Markdown does not need
