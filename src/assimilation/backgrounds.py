@@ -19,7 +19,7 @@ def forecast_differences(
 ) -> Float[Array, "n_pairs D"]:
     """Differences of forecasts valid at the same time, for the NMC estimate of B.
 
-    Parrish & Derber (1992, section 3a): the truth is not known, but two forecasts for one
+    Parrish & Derber (1992): the truth is not known, but two forecasts for one
     time, of different ages, differ by something like a forecast error. `analyses` (n, D)
     are consecutive, `n_steps` model steps apart. From each one that allows it, a forecast
     `long` intervals ahead is compared with the one `short` intervals ahead from the

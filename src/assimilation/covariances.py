@@ -138,7 +138,9 @@ def scaled_identity(variance: float, size: int) -> lx.AbstractLinearOperator:
     return lx.TaggedLinearOperator(diagonal, lx.positive_semidefinite_tag)
 
 
-def scaled(covariance: lx.AbstractLinearOperator, factor: float) -> lx.AbstractLinearOperator:
+def scaled(
+    covariance: lx.AbstractLinearOperator, factor: float | Float[Array, ""]
+) -> lx.AbstractLinearOperator:
     """`factor` times a covariance, tagged as one; a product alone loses its tag under `jit`.
 
     Raises ValueError if a known `factor` is not above zero.

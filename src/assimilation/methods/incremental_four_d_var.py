@@ -106,7 +106,7 @@ def minimise_by_products(
     n_inner: int,
     inner_rtol: float,
     history_size: int,
-) -> tuple[LMState, Float[Array, ""]]:
+) -> tuple[LMState, Array]:
     """Outer and inner loops on a window up to `end`, and their cost in model runs.
 
     A tangent-linear run and an adjoint run count as one run of the model each.
