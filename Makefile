@@ -17,7 +17,7 @@ book: environment
 test: environment
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto
 
 # Lowers what the package needs, so the tests of the book's own tools stay out.
 lowest: environment

@@ -17,6 +17,8 @@ from colab import Context, to_notebook
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import assimilation
+
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.md"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -364,3 +366,9 @@ def test_without_a_network_there_is_one_sentence(bare_checkout):
     result = make_environment(**unreachable)
     assert result.returncode == 1
     assert re.fullmatch("make: the packages could not be installed.*\n", result.stderr)
+
+
+def test_the_api_page_lists_every_public_name():
+    page = (ROOT / "book" / "api.md").read_text()
+    listed = re.findall(r"^\.\. auto(?:class|function):: (\w+)$", page, re.M)
+    assert sorted(listed) == sorted(assimilation.__all__)
