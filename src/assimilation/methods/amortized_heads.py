@@ -51,9 +51,15 @@ class RegressionHead(eqx.Module):
     An MLP with `depth` hidden layers of `hidden_dim` (0: a linear map) from a context
     of `context_dim` numbers to a trajectory of `state_shape` (T, D). On a `ring` the
     context has `context_dim` numbers a site, and the MLP is applied at each site.
+
+    `weights` (D,) weigh the squared errors of the entries (None: all alike). They change
+    neither what is learned in the end nor its units, but what is learned first: large
+    ones belong on entries that the observations can tell, small ones on those that stay
+    noise. They are constants, scaled to a mean of one.
     """
 
     decoder: Decoder
+    weights: Float[Array, " D"] | None
 
     def __init__(
         self,
@@ -63,8 +69,14 @@ class RegressionHead(eqx.Module):
         depth: int,
         key: Array,
         ring: Ring | None = None,
+        weights: Float[Array, " D"] | None = None,
     ):
         self.decoder = Decoder(context_dim, state_shape, hidden_dim, depth, key, ring, 1)
+        if weights is not None:
+            checks.shape(tuple(state_shape[1:]), weights=weights)
+            checks.finite(weights=weights)
+            weights = weights / jnp.mean(weights)
+        self.weights = weights
 
     def mean(self, context: Float[Array, "*sites context"]) -> Float[Array, "T D"]:
         """The estimate of the posterior mean."""
@@ -73,8 +85,11 @@ class RegressionHead(eqx.Module):
     def loss(
         self, context: Float[Array, "*sites context"], target: Float[Array, "T D"], key: Array
     ) -> Float[Array, ""]:
-        """Mean square error."""
-        return jnp.mean((self.mean(context) - target) ** 2)
+        """Mean square error, weighted."""
+        square = (self.mean(context) - target) ** 2
+        if self.weights is not None:
+            square = jax.lax.stop_gradient(self.weights) * square
+        return jnp.mean(square)
 
 
 class Gaussian(NamedTuple):
