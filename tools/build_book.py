@@ -105,6 +105,8 @@ def execute(path: Path, label: str, cache) -> str | None:
         failure = "\n".join(lines) or f"{error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
         failure = f"{type(error).__name__}: {error}"
+    except AssertionError:  # nbclient has met an interrupt by removing its kernel
+        sys.exit(f"\n{label}: interrupted")
     seconds = time.perf_counter() - started
     clear = "\r\033[K" if sys.stdout.isatty() else ""
     print(f"{clear}{label}: {'FAILED after' if failure else 'ran in'} {seconds:.0f} s", flush=True)
