@@ -1,4 +1,8 @@
 # The two commands of this project are `make book` and `make test`.
+# Some containers ask Python to write no bytecode; every chapter and test process would then
+# compile its imports anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help book test lowest clean environment
 

@@ -1,7 +1,22 @@
-"""Fixtures that several test files share."""
+"""What all tests share: a quick compiler, and a few fixtures."""
+
+import os
 
 import jax
 import pytest
+
+# Most of a test's time is compilation, and what is compiled runs for milliseconds.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+).strip()
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compiled():
+    """Give back the memory of what the tests of one file have compiled."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

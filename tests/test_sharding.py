@@ -47,7 +47,8 @@ def on_devices(n_devices, folder):
     source = Path(__file__).parents[1] / "src"
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={n_devices}",
+        "JAX_NUM_CPU_DEVICES": str(n_devices),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(source),
     }

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
-from scipy.stats import bootstrap
 
 from assimilation import checks
 from assimilation.devices import on_all_devices
@@ -112,6 +111,9 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
         raise ValueError(f"values has shape {values.shape}: pass two or more numbers.")
     if not np.all(np.isfinite(values)):
         return math.nan, math.nan
+    # Half of the time that importing this package would take, so only where it is needed.
+    from scipy.stats import bootstrap
+
     found = bootstrap((values,), np.mean, method="percentile", n_resamples=4000, random_state=0)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.special import ndtr
-from scipy.stats import binom
 
 from assimilation import checks
 
@@ -133,5 +132,7 @@ def rank_histogram(
     checks.count(n_independent=n)
     counts = np.bincount(ranks * n_bins // (n_members + 1), minlength=n_bins)
     tail = (1 - level) / (2 * n_bins)
+    from scipy.stats import binom
+
     low, high = binom.ppf([tail, 1 - tail], n, 1 / n_bins) / n
     return RankHistogram(counts / ranks.size, float(low), float(high))

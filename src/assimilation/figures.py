@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
@@ -30,6 +31,7 @@ STYLES = {
     "climatology": Style("climatology", "#7f7f7f", "x", (0, (1, 1))),
     "oi": Style("OI", "#E69F00", "o", "--"),
     "3dvar": Style("3DVar", "#8c510a", "s", (0, (1, 3))),
+    "OI in space-time": Style("OI in space-time", "#009E73", "p", (0, (3, 2))),
     "strong_4dvar": Style("strong 4DVar", "#0072B2", "D", "-"),
     "weak_4dvar": Style("weak 4DVar", "#56B4E9", "v", (0, (5, 1))),
     "incremental_4dvar": Style("incremental 4DVar", "#332288", "^", (0, (3, 1, 1, 1))),
@@ -43,6 +45,11 @@ STYLES = {
 def style_of(name: str) -> Style:
     """The style of a method, or a grey one for a name that has none."""
     return STYLES.get(name, Style(name, "#555555", "d", "-"))
+
+
+def labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with each method under the name that it has in the figures."""
+    return table.rename(index=lambda name: style_of(name).label)
 
 
 def hovmoller(

@@ -49,10 +49,14 @@ class Diagnostics(NamedTuple):
 
 
 class LMState(NamedTuple):
-    """Where a Levenberg-Marquardt minimisation stands."""
+    """Where a Levenberg-Marquardt minimisation stands.
+
+    `local` belongs to `chi`, except for all but its cost where `chi` has `moved`.
+    """
 
     chi: Float[Array, " n"]
     local: Any
+    moved: Bool[Array, ""]
     damping: Float[Array, ""]
     history: Float[Array, " n_history"]
     iterations: Int[Array, ""]
@@ -143,21 +147,23 @@ def levenberg_marquardt(
     max_steps: Int[Array, ""] | int,
     rtol: Float[Array, ""] | float,
     history_size: int,
+    damping: Float[Array, ""] | float = 0.0,
     solve: Callable[[Any, Float[Array, ""]], Step] = cholesky_step,
 ) -> LMState:
     """Minimise `cost` from `chi`; accept a step only if its cost is finite and lower.
 
-    Each step solves (hessian + damping I) d = -gradient. Damping starts at zero, which
-    is Gauss-Newton; a rejected step raises it, a good one lowers it (Marquardt 1963).
-    Stops when a step lowers the cost by less than a fraction `rtol` of it, or when no
-    damped step helps any more. `max_steps` and `rtol` may be traced values.
+    Each step solves (hessian + damping I) d = -gradient. With damping zero that is
+    Gauss-Newton; a rejected step raises it, a good one lowers it (Marquardt 1963).
+    Stops when a step lowers the cost by less than a fraction `rtol` of it and damping is
+    not easing, or when no damped step helps any more. `max_steps` and `rtol` may be traced values.
 
     `linearise` returns a named tuple with a `cost` and what `solve` makes a step from.
     """
-    history = jnp.zeros(history_size, chi.dtype)
 
     def step(state: LMState) -> LMState:
-        chi, local, damping = state.chi, state.local, state.damping
+        chi, damping = state.chi, state.damping
+        local = jax.lax.cond(state.moved, linearise, lambda _: state.local, chi)
+        local = local._replace(cost=finite_or_inf(local.cost))
         move, predicted, products = solve(local, damping)
         new_cost = finite_or_inf(cost(chi + move))
         better = new_cost < local.cost
@@ -165,39 +171,39 @@ def levenberg_marquardt(
         eased = jnp.where(agreement > 0.75, damping / 5, damping)
         eased = jnp.where(agreement < 0.25, 2 * damping + 0.1, eased)
         raised = jnp.maximum(4 * damping, 0.1)
-        new_damping = jnp.where(better, jnp.where(eased < 1e-3, 0.0, eased), raised)
+        new_damping = jnp.where(better, jnp.where(eased < 0.1, 0.0, eased), raised)
         # The smallest change that this float type can tell from rounding.
         floor = 4 * jnp.finfo(chi.dtype).eps
-        small = better & (local.cost - new_cost <= rtol * new_cost)
+        # While damping can still be eased, a small step says little about the distance left.
+        eased_further = new_damping < damping
+        small = better & ~eased_further & (local.cost - new_cost <= rtol * new_cost)
         at_floor = predicted <= floor * local.cost
-        done = small | at_floor | (new_damping > 1e8)
-        go_on = better & ~done
-        new_local = jax.lax.cond(
-            go_on,
-            linearise,
-            lambda _: local._replace(cost=jnp.where(better, new_cost, local.cost)),
-            chi + move,
-        )
+        reached = jnp.where(better, new_cost, local.cost)
+        history = state.history.at[state.iterations].set(local.cost)
         return LMState(
             chi=jnp.where(better, chi + move, chi),
-            local=new_local,
+            local=local._replace(cost=reached),
+            moved=better,
             damping=new_damping,
-            history=state.history.at[state.iterations + 1].set(new_local.cost),
+            history=history.at[state.iterations + 1].set(reached),
             iterations=state.iterations + 1,
-            linearisations=state.linearisations + go_on,
+            linearisations=state.linearisations + state.moved,
             products=state.products + products,
-            converged=done,
+            converged=small | at_floor | (new_damping > 1e8),
         )
 
-    local = linearise(chi)
-    local = local._replace(cost=finite_or_inf(local.cost))
+    # The first pass of the loop linearises too: the model is then compiled only once.
+    unknown = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(linearise, chi)
+    )
     start = LMState(
         chi=chi,
-        local=local,
-        damping=jnp.zeros((), chi.dtype),
-        history=history.at[0].set(local.cost),
+        local=unknown,
+        moved=jnp.ones((), bool),
+        damping=jnp.asarray(damping, chi.dtype),
+        history=jnp.zeros(history_size, chi.dtype),
         iterations=jnp.zeros((), jnp.int32),
-        linearisations=jnp.ones((), jnp.int32),
+        linearisations=jnp.zeros((), jnp.int32),
         products=jnp.zeros((), jnp.int32),
         converged=jnp.zeros((), bool),
     )

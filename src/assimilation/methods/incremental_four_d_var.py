@@ -49,9 +49,9 @@ class IncrementalFourDVar(eqx.Module):
     prior_cov_op: lx.AbstractLinearOperator
     obs_cov_op: lx.AbstractLinearOperator
     n_outer: int = eqx.field(default=60, static=True)
-    n_inner: int = eqx.field(default=20, static=True)
+    n_inner: int = eqx.field(default=40, static=True)
     rtol: float = eqx.field(default=1e-3, static=True)
-    inner_rtol: float = eqx.field(default=1e-1, static=True)
+    inner_rtol: float = eqx.field(default=1e-3, static=True)
     grow_window: bool = eqx.field(default=True, static=True)
     n_starts: int = eqx.field(default=16, static=True)
     key: Array = eqx.field(default_factory=lambda: jax.random.key(0))
@@ -103,6 +103,7 @@ def minimise_by_products(
     end: Any,
     max_steps: Any,
     rtol: Any,
+    damping: Any,
     n_inner: int,
     inner_rtol: float,
     history_size: int,
@@ -118,6 +119,7 @@ def minimise_by_products(
         max_steps,
         rtol,
         history_size,
+        damping,
         lambda local, damping: conjugate_gradient_step(
             local.gradient,
             Sweeps(window, local.states, end).hessian,

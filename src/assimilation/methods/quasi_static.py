@@ -21,9 +21,14 @@ class Search(NamedTuple):
     key: Array
 
 
-# From a control, the window's last time, the largest number of steps and a tolerance to
-# the end of the minimisation, and its cost in runs of the model over that window.
-Minimiser = Callable[[Array, Array, Array, Array], tuple[LMState, Array]]
+# From a control, the window's last time, the largest number of steps, a tolerance and the
+# first damping to the end of the minimisation, and its cost in runs of the model over
+# that window.
+Minimiser = Callable[[Array, Array, Array, Array, Array], tuple[LMState, Array]]
+
+# Damping with which a minimisation begins when its window has just grown. The minimum of
+# the shorter window is close by, and a full Gauss-Newton step can leap out of its valley.
+CAREFUL = 10.0
 
 
 class Found(NamedTuple):
@@ -108,6 +113,8 @@ def _grown(window, mask, minimise, search, chi, at_once, to_the_end) -> Found:
         later = observed & (times > end)
         return jnp.where(later.any(), jnp.argmax(later), mask.shape[0])
 
+    first = jnp.where(at_once, last, jnp.minimum(next_end(0), last))
+
     def grow(carry):
         end, found, _ = carry
         whole = end == last
@@ -117,6 +124,7 @@ def _grown(window, mask, minimise, search, chi, at_once, to_the_end) -> Found:
             end,
             jnp.where(whole, search.max_steps, min(15, search.max_steps)),
             jnp.where(whole, search.rtol, max(1e-2, search.rtol)),
+            jnp.where(end == first, 0.0, CAREFUL).astype(mask.dtype),
         )
         new = Found(
             lm.chi,
@@ -137,7 +145,6 @@ def _grown(window, mask, minimise, search, chi, at_once, to_the_end) -> Found:
         jnp.zeros((), jnp.int32),
         jnp.zeros((), mask.dtype),
     )
-    first = jnp.where(at_once, last, jnp.minimum(next_end(0), last))
     _, found, _ = jax.lax.while_loop(
         lambda carry: (carry[0] <= last) & ~carry[2],
         grow,
@@ -148,8 +155,8 @@ def _grown(window, mask, minimise, search, chi, at_once, to_the_end) -> Found:
 
 
 def credible(n_obs: Float[Array, ""]) -> Float[Array, ""]:
-    """The largest 2 J to believe: mean plus four standard deviations of chi-square."""
-    return n_obs + 4 * jnp.sqrt(2 * n_obs)
+    """The largest 2 J to believe: mean plus three standard deviations of chi-square."""
+    return n_obs + 3 * jnp.sqrt(2 * n_obs)
 
 
 def last_observed(mask: Float[Array, "T N"]) -> Int[Array, ""]:

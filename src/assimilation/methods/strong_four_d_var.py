@@ -27,7 +27,7 @@ class StrongFourDVar(eqx.Module):
     many local minima. So the window grows by one observation time at a time, each
     minimum being the next first guess (Pires, Vautard & Talagrand 1996). At the right
     minimum 2 J is chi-square with as many degrees of freedom as there are observations:
-    where it lies more than four of its standard deviations above its mean, the start is
+    where it lies more than three of its standard deviations above its mean, the start is
     given up, and another one is drawn from the background, up to `n_starts` in all. The
     lowest cost wins.
 
@@ -83,7 +83,7 @@ class StrongFourDVar(eqx.Module):
 
         return each(one, batch.input, batch.mask, first_guess)
 
-    def _minimise(self, window, chi, end, max_steps, rtol):
+    def _minimise(self, window, chi, end, max_steps, rtol, damping):
         lm = levenberg_marquardt(
             lambda chi: window.cost(chi, end),
             lambda chi: window.linearise(chi, end),
@@ -91,5 +91,6 @@ class StrongFourDVar(eqx.Module):
             max_steps,
             rtol,
             self.max_steps + 1,
+            damping,
         )
         return lm, lm.iterations + (1 + chi.size) * lm.linearisations

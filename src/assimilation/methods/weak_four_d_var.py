@@ -43,7 +43,7 @@ class WeakFourDVar(eqx.Module):
     max_steps: int = eqx.field(default=60, static=True)
     n_inner: int = eqx.field(default=40, static=True)
     rtol: float = eqx.field(default=1e-3, static=True)
-    inner_rtol: float = eqx.field(default=1e-1, static=True)
+    inner_rtol: float = eqx.field(default=1e-3, static=True)
     grow_window: bool = eqx.field(default=True, static=True)
     n_starts: int = eqx.field(default=16, static=True)
     key: Array = eqx.field(default_factory=lambda: jax.random.key(0))
@@ -92,6 +92,7 @@ class WeakFourDVar(eqx.Module):
                 last_observed(mask),
                 self.max_steps,
                 self.rtol,
+                0.0,
             )
             anomaly, etas = weak.perturbation(lm.chi)
             return (self.prior_mean + anomaly, etas), Diagnostics(
@@ -106,13 +107,14 @@ class WeakFourDVar(eqx.Module):
         return each(one, batch.input, batch.mask)
 
     def _minimiser(self, window):
-        def minimise(chi, end, max_steps, rtol):
+        def minimise(chi, end, max_steps, rtol, damping):
             return minimise_by_products(
                 window,
                 chi,
                 end,
                 max_steps,
                 rtol,
+                damping,
                 self.n_inner,
                 self.inner_rtol,
                 self.max_steps + 1,
