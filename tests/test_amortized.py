@@ -65,7 +65,7 @@ def flat(head_type, key=KEY, **keywords):
 def on_ring(head_type, **keywords):
     k_encoder, k_head = jax.random.split(KEY)
     return AmortizedPosterior(
-        RingObsEncoder(RING, n_time=4, context_dim=6, n_blocks=2, key=k_encoder),
+        RingObsEncoder(RING, jnp.ones((4, 15)), context_dim=6, n_blocks=2, key=k_encoder),
         head_type(6, (4, 15), hidden_dim=5, depth=1, key=k_head, ring=RING, **keywords),
         Normalisation(jnp.repeat(jnp.array([2.0, 0.3]), jnp.array([5, 10])), jnp.full(15, 3.0)),
     )
@@ -107,10 +107,11 @@ def test_ranks_among_its_samples_are_uniform(gaussian):
     assert narrow.inside < 1.0
 
 
-def test_flow_samples_the_known_posterior(gaussian):
-    problem = LinearGaussian()
+def test_flow_samples_the_known_posterior():
+    """About a Gaussian that is wrong: the flow has to learn mean and covariance."""
+    problem, untrained = LinearGaussian(), flat(GaussianHead, rank=1)
     start = FlowHead.about(
-        gaussian, problem.draw(KEY, 1000), n_modes=2, width=32, n_blocks=1, key=KEY
+        untrained, problem.draw(KEY, 1000), n_modes=2, width=32, n_blocks=1, key=KEY
     )
     flow = train(
         start, problem, 1500, KEY,
@@ -124,8 +125,36 @@ def test_flow_samples_the_known_posterior(gaussian):
     for window in range(4):
         covariance = np.cov(np.asarray(samples[:, window, 0]), rowvar=False)
         np.testing.assert_allclose(covariance, problem.covariance(), atol=0.15)
-    # Encoder and mean are constants of the flow's training.
-    np.testing.assert_array_equal(flow(batch), gaussian(batch))
+    # Encoder and Gaussian are constants of the flow's training.
+    np.testing.assert_array_equal(flow(batch), untrained(batch))
+
+
+def test_an_untrained_flow_samples_what_the_gaussian_leaves(gaussian):
+    problem = LinearGaussian()
+    batch = problem.draw(KEY, 1000)
+    start = FlowHead.about(gaussian, batch, n_modes=2, width=8, n_blocks=1, key=KEY)
+    about = gaussian.posterior(batch)
+
+    def covariance(trajectories):
+        residual = (trajectories - about.mean) / about.marginal_std()
+        residual = np.asarray(residual).reshape(-1, 2)
+        return residual.T @ residual / len(residual)
+
+    # 50,000 draws: the sampling error of a variance is a hundredth of it.
+    found = covariance(start.sample(batch, KEY, 50))
+    np.testing.assert_allclose(found, covariance(batch.target), atol=0.04)
+
+
+def test_a_gaussian_head_starts_about_a_trained_mean():
+    regression, batch = on_ring(RegressionHead), ring_batch()
+    start = GaussianHead.about(regression, batch, KEY, rank=2)
+    np.testing.assert_array_equal(start(batch), regression(batch))
+    assert start.posterior(batch).factor.shape == (3, 2, 4, 15)
+    residual = (batch.target - regression(batch)) / regression.normalisation.std
+    np.testing.assert_allclose(jnp.mean(start.head.scale**2), jnp.mean(residual**2), rtol=1e-5)
+    np.testing.assert_array_equal(turned(start.head.scale, 1), start.head.scale)
+    with pytest.raises(TypeError, match="no RegressionHead"):
+        GaussianHead.about(start, batch, KEY)
 
 
 def test_gaussian_score_is_minus_the_log_density(float64):
@@ -164,7 +193,7 @@ def test_turning_the_ring_turns_the_posterior(float64, shift):
     here, there = method.posterior(batch), method.posterior(moved)
     for found, expected in zip(there, here, strict=True):
         np.testing.assert_allclose(found, turned(expected, shift), atol=1e-13)
-    flow = FlowHead.about(method, batch, n_modes=3, width=8, n_blocks=2, key=KEY, ring=RING).head
+    flow = FlowHead.about(method, batch, n_modes=3, width=8, n_blocks=2, key=KEY).head
     context, z = method.context(batch)[0], jax.random.normal(KEY, (5, 3))
     v = flow.velocity(jnp.array(0.3), z, context)
     w = flow.velocity(jnp.array(0.3), jnp.roll(z, -shift, 0), jnp.roll(context, -shift, 0))
@@ -187,6 +216,16 @@ def test_unobserved_entries_do_not_matter():
     batch, method = ring_batch(), on_ring(RegressionHead)
     noise = Batch1D(batch.input + 7 * (1 - batch.mask), batch.mask)
     np.testing.assert_array_equal(method(noise), method(batch))
+
+
+def test_what_can_never_be_observed_is_no_input():
+    mask = jnp.zeros((4, 15)).at[::2, :5:2].set(1)
+    encoder = RingObsEncoder(RING, mask, context_dim=6, n_blocks=2, key=KEY)
+    assert encoder.network.first.in_features == 2 * 2  # two times of the slow entry, and mask
+    obs = jax.random.normal(KEY, (4, 15))
+    elsewhere = jnp.ones((4, 15)).at[::2, :5].set(0)
+    np.testing.assert_array_equal(encoder(obs + elsewhere, mask + elsewhere), encoder(obs, mask))
+    assert (encoder(obs.at[2, 1].add(1.0), mask) != encoder(obs, mask)).any()
 
 
 def strong_on(problem):
@@ -223,12 +262,18 @@ def test_bad_arguments_are_named():
         flat(RegressionHead)(batch)
     with pytest.raises(ValueError, match="ring has 15 entries and the state 6"):
         RegressionHead(6, (4, 6), 5, 1, KEY, ring=RING)
+    with pytest.raises(ValueError, match="mask is empty"):
+        RingObsEncoder(RING, jnp.zeros((4, 15)), context_dim=6, n_blocks=2, key=KEY)
     with pytest.raises(ValueError, match="rank"):
         on_ring(GaussianHead, rank=0)
     with pytest.raises(ValueError, match="n_modes=99"):
-        FlowHead.about(regression, batch, n_modes=99, width=8, n_blocks=1, key=KEY, ring=RING)
+        FlowHead.about(on_ring(GaussianHead), batch, n_modes=99, width=8, n_blocks=1, key=KEY)
+    with pytest.raises(TypeError, match="no GaussianHead"):
+        FlowHead.about(regression, batch, n_modes=3, width=8, n_blocks=1, key=KEY)
     with pytest.raises(ValueError, match="batch has no target"):
-        FlowHead.about(regression, Batch1D(batch.input, batch.mask), 3, 8, 1, KEY, RING)
+        FlowHead.about(on_ring(GaussianHead), Batch1D(batch.input, batch.mask), 3, 8, 1, KEY)
+    with pytest.raises(ValueError, match="batch has no target"):
+        GaussianHead.about(regression, Batch1D(batch.input, batch.mask), KEY)
     problem = generate_problem(key=KEY, T_assim=10, T_total=10)
     with pytest.raises(ValueError, match="the learned analysis has shape"):
         LearnedFirstGuess(lambda b: jnp.zeros((1, 2, 3)), strong_on(problem))(assim_batch(problem))

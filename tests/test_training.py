@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 from assimilation import (
@@ -57,8 +58,10 @@ def small(**settings):
     return {"learning_rate": 1e-2, "progress": False, **settings}
 
 
-def test_loss_falls_to_the_exact_answer():
-    found = train(linear(), Copies(), 400, KEY, **small(learning_rate=5e-2))
+@pytest.mark.parametrize("optimiser", [optax.adam, optax.contrib.muon])
+def test_loss_falls_to_the_exact_answer(optimiser):
+    settings = small(learning_rate=5e-2, optimiser=optimiser)
+    found = train(linear(), Copies(), 400, KEY, **settings)
     assert found.validation[-1] < 1e-4 < 1e-1 < found.validation[0]
     np.testing.assert_allclose(found.model.layer.weight, 0.5 * np.eye(3), atol=0.02)
     assert found.loss.shape == (400,)

@@ -1,6 +1,7 @@
 """One training loop for every learned method."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from sys import stdout
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -95,20 +96,15 @@ def _update(model, batch, opt, opt_state, key):
     return eqx.apply_updates(model, change), opt_state, loss
 
 
-def adam_one_cycle(n_steps: int, learning_rate: float, clip: float) -> Any:
-    """Adam on clipped gradients; its rate rises for a tenth of the steps, then falls.
-
-    The rate follows a cosine from its peak to a thousandth of it. Gradients whose norm
-    over all weights exceeds `clip` are scaled down to it.
-    """
-    rate = optax.warmup_cosine_decay_schedule(
+def one_cycle(n_steps: int, learning_rate: float) -> optax.Schedule:
+    """A rate that rises for a tenth of the steps, then falls, along a cosine, to nearly zero."""
+    return optax.warmup_cosine_decay_schedule(
         init_value=learning_rate / 10,
         peak_value=learning_rate,
         warmup_steps=max(1, n_steps // 10),
         decay_steps=n_steps,
         end_value=learning_rate / 1000,
     )
-    return optax.chain(optax.clip_by_global_norm(clip), optax.adam(rate))
 
 
 def train(
@@ -118,6 +114,7 @@ def train(
     key: Array,
     *,
     batch_size: int = 64,
+    optimiser: Callable[[optax.Schedule], optax.GradientTransformation] = optax.adam,
     learning_rate: float = 1e-3,
     clip: float = 1.0,
     validation_size: int = 256,
@@ -126,6 +123,11 @@ def train(
     progress: bool = True,
 ) -> Trained:
     """Train `model` for `n_steps` steps, each on a fresh batch from `data`.
+
+    `optimiser` is called with the schedule of its rate, which rises to `learning_rate` in
+    a tenth of the steps and then falls; `optax.adam` suits most networks, and
+    `optax.contrib.muon` one whose weights are mostly matrices of no great size. Gradients
+    whose norm over all weights exceeds `clip` are scaled down to it first.
 
     `n_steps` is a multiple of `check_every`: so many steps run in one compiled call.
     After each call comes a validation and, with a path `checkpoint`, a file from which
@@ -146,7 +148,8 @@ def train(
             f"n_steps={n_steps - n_steps % check_every + check_every}, or another check_every."
         )
     started = time.perf_counter()
-    opt = adam_one_cycle(n_steps, learning_rate, clip)
+    rate = one_cycle(n_steps, learning_rate)
+    opt = optax.chain(optax.clip_by_global_norm(clip), optimiser(rate))
     k_train, k_validation = jax.random.split(key)
     validation = getattr(data, "held_out", data.draw)(k_validation, validation_size)
     weights, static = eqx.partition(model, eqx.is_array)

@@ -34,8 +34,7 @@ def fingerprint(*parts: Any) -> str:
     for file in sorted(package.rglob("*.py")):
         found.update(str(file.relative_to(package)).encode() + file.read_bytes())
     leaves, structure = jax.tree.flatten(parts)
-    # A function's repr holds its address, which differs from run to run.
-    found.update(re.sub(" at 0x[0-9a-f]+", "", repr(structure)).encode())
+    found.update(_said(structure).encode())
     for leaf in leaves:
         if eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
@@ -43,8 +42,13 @@ def fingerprint(*parts: Any) -> str:
             leaf = np.asarray(leaf)
             found.update(repr((leaf.dtype.str, leaf.shape)).encode() + leaf.tobytes())
         else:
-            found.update(repr(leaf).encode())
+            found.update(_said(leaf).encode())
     return found.hexdigest()[:20]
+
+
+def _said(thing: Any) -> str:
+    """Its `repr` without the address of a function, which differs from run to run."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def cached_training(

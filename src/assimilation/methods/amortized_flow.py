@@ -1,4 +1,4 @@
-"""A head that samples: flow matching about a trained posterior mean."""
+"""A head that samples: flow matching about a trained Gaussian."""
 
 import equinox as eqx
 import jax
@@ -7,14 +7,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.climatology import Ring
+from assimilation.methods.amortized_heads import Gaussian, GaussianHead
 from assimilation.methods.amortized_posterior import AmortizedPosterior
-from assimilation.methods.ring_networks import (
-    RingNetwork,
-    from_sites,
-    ring_or_one_site,
-    to_sites,
-)
+from assimilation.methods.ring_networks import RingNetwork, from_sites, to_sites
 from assimilation.observations import Batch1D
 
 N_FREQUENCIES = 8
@@ -23,45 +18,63 @@ N_FREQUENCIES = 8
 class Modes(eqx.Module):
     """Principal components of the residuals of one site's window.
 
-    A residual is `basis` (channels, n_modes) times coefficients of variance `scale`
-    squared, plus independent noise of standard deviation `rest` (channels,) for what the
-    modes leave out. All constants: no gradient reaches them.
+    A residual is `size` (channels,), its root mean square, times the sum of `basis`
+    (channels, n_modes) times coefficients of variance `scale` squared, plus independent
+    noise of standard deviation `rest` (channels,) for what the modes leave out. All
+    constants: no gradient reaches them.
     """
 
+    size: Float[Array, " channels"]
     basis: Float[Array, "channels n_modes"]
     scale: Float[Array, " n_modes"]
     rest: Float[Array, " channels"]
 
     @classmethod
     def of(cls, residuals: Float[Array, "n channels"], n_modes: int) -> "Modes":
-        """The leading components of residuals (n, channels), about zero."""
+        """The leading components of residuals (n, channels), about zero.
+
+        They are those of the correlations: a channel counts whatever its size.
+        """
         residuals = np.asarray(residuals, dtype=np.float64)
-        values, vectors = np.linalg.eigh(residuals.T @ residuals / len(residuals))
+        size = np.sqrt(np.mean(residuals**2, axis=0))
+        relative = residuals / size
+        values, vectors = np.linalg.eigh(relative.T @ relative / len(relative))
         basis, scale = vectors[:, ::-1][:, :n_modes], np.sqrt(values[::-1][:n_modes])
-        left = residuals - residuals @ basis @ basis.T
-        rest = np.sqrt(np.mean(left**2, axis=0))
+        left = relative - relative @ basis @ basis.T
+        rest = size * np.sqrt(np.mean(left**2, axis=0))
         dtype = jnp.result_type(float)
-        return cls(*(jnp.asarray(part, dtype) for part in (basis, scale, rest)))
+        return cls(*(jnp.asarray(part, dtype) for part in (size, basis, scale, rest)))
+
+    def coefficients(
+        self, residual: Float[Array, "n_sites channels"]
+    ) -> Float[Array, "n_sites n_modes"]:
+        """Each of variance one over the residuals that the modes come from."""
+        return residual / self.size @ self.basis / self.scale
+
+    def residual(self, z: Float[Array, "n_sites n_modes"]) -> Float[Array, "n_sites channels"]:
+        """The part of a residual that coefficients z describe."""
+        return (z * self.scale) @ self.basis.T * self.size
 
 
 class FlowHead(eqx.Module):
-    """Samples about a trained mean, by flow matching (Lipman et al. 2023).
+    """Samples about a trained Gaussian, by flow matching (Lipman et al. 2023).
 
-    The residual about the mean is described by `n_modes` principal components for each
-    site. A network v learns the velocity that carries standard normal coefficients z_0,
-    at s = 0, along straight lines to those of the residual, z_1, at s = 1: the loss is
+    A trajectory is the Gaussian's mean plus its standard deviation times a residual, and
+    the residual is described by `n_modes` principal components for each site. A network v
+    learns the velocity that carries standard normal coefficients z_0, at s = 0, along
+    straight lines to those of the residual, z_1, at s = 1: the loss is
     |v(s, (1 - s) z_0 + s z_1, context) - (z_1 - z_0)|^2, on average over s, z_0 and the
-    training pairs. Integrating dz/ds = v from a fresh z_0 gives a sample. What the modes
-    leave out is added as independent noise. The mean and the context are constants here.
-    Build it with `FlowHead.about`.
+    training pairs. Integrating dz/ds = v from a fresh z_0 gives a sample. Were z_1 standard
+    normal whatever the context, v would be (2s - 1) / (s^2 + (1 - s)^2) z; the network
+    learns what is to be added to it, and starts at zero. What the modes leave out is added
+    as independent noise. The Gaussian and the context are constants here. Build it with
+    `FlowHead.about`.
     """
 
-    mean_head: eqx.Module
+    gaussian: GaussianHead
     modes: Modes
     network: RingNetwork
     out: eqx.nn.Linear
-    state_shape: tuple[int, int] = eqx.field(static=True)
-    ring: Ring = eqx.field(static=True)
     n_solver_steps: int = eqx.field(static=True)
 
     @classmethod
@@ -73,24 +86,23 @@ class FlowHead(eqx.Module):
         width: int,
         n_blocks: int,
         key: Array,
-        ring: Ring | None = None,
         n_solver_steps: int = 16,
     ) -> AmortizedPosterior:
-        """An untrained posterior with a flow about the mean of a `trained` one.
+        """An untrained posterior with a flow about a `trained` one with a `GaussianHead`.
 
         `batch`, with its target, gives the residuals whose principal components are
         used; a thousand windows are a good number. The velocity network is a
-        `RingNetwork` of `width` and `n_blocks`; without a `ring` the state is one site.
+        `RingNetwork` of `width` and `n_blocks`.
         """
         checks.count(n_modes=n_modes, width=width, n_blocks=n_blocks)
         checks.count(n_solver_steps=n_solver_steps)
         checks.key(key=key)
+        if not isinstance(getattr(trained, "head", None), GaussianHead):
+            raise TypeError("trained has no GaussianHead: pass a trained AmortizedPosterior.")
         if batch.target is None:
             raise ValueError("batch has no target: pass one with the true trajectories.")
-        ring = ring_or_one_site(ring, batch.target.shape[-1])
-        residual = batch.target - trained(batch)
-        if trained.normalisation is not None:
-            residual = residual / trained.normalisation.std
+        found, ring = trained.posterior(batch), trained.head.ring
+        residual = (batch.target - found.mean) / found.marginal_std()
         sites = jax.vmap(lambda window: to_sites(window, ring))(residual)
         n_channels = sites.shape[-1]
         if n_modes > n_channels:
@@ -100,23 +112,22 @@ class FlowHead(eqx.Module):
         modes = Modes.of(sites.reshape(-1, n_channels), n_modes)
         context = jax.eval_shape(trained.context, batch)
         n_context = context.size // (len(batch.input) * ring.n_sites)
-        k_network, k_out = jax.random.split(key)
         head = cls(
-            mean_head=trained.head,
+            gaussian=trained.head,
             modes=modes,
-            network=RingNetwork(
-                n_modes + n_context + 2 * N_FREQUENCIES, width, n_blocks, k_network
-            ),
-            out=eqx.nn.Linear(width, n_modes, key=k_out),
-            state_shape=batch.target.shape[1:],
-            ring=ring,
+            network=RingNetwork(n_modes + n_context + 2 * N_FREQUENCIES, width, n_blocks, key),
+            out=jax.tree.map(jnp.zeros_like, eqx.nn.Linear(width, n_modes, key=key)),
             n_solver_steps=n_solver_steps,
         )
         return AmortizedPosterior(trained.encoder, head, trained.normalisation)
 
     def mean(self, context: Float[Array, "*sites context"]) -> Float[Array, "T D"]:
-        """The mean that the flow is about."""
-        return jax.lax.stop_gradient(self.mean_head.mean(context))
+        """The mean of the Gaussian that the flow is about."""
+        return self.centre(context).mean
+
+    def centre(self, context: Float[Array, "*sites context"]) -> Gaussian:
+        """The Gaussian that the flow is about."""
+        return jax.lax.stop_gradient(self.gaussian.posterior(context))
 
     def velocity(
         self,
@@ -128,7 +139,8 @@ class FlowHead(eqx.Module):
         angles = jnp.pi * s * jnp.arange(1, N_FREQUENCIES + 1)
         clock = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)])
         clock = jnp.broadcast_to(clock, (len(z), clock.size))
-        return jax.vmap(self.out)(self.network(jnp.concatenate([z, context, clock], axis=-1)))
+        learned = jax.vmap(self.out)(self.network(jnp.concatenate([z, context, clock], axis=-1)))
+        return (2 * s - 1) / (s**2 + (1 - s) ** 2) * z + learned
 
     def loss(
         self, context: Float[Array, "*sites context"], target: Float[Array, "T D"], key: Array
@@ -136,8 +148,9 @@ class FlowHead(eqx.Module):
         """Mean square error of the velocity."""
         context = jax.lax.stop_gradient(context)
         modes = jax.lax.stop_gradient(self.modes)
-        residual = to_sites(target - self.mean(context), self.ring)
-        end = residual @ modes.basis / modes.scale
+        about = self.centre(context)
+        residual = (target - about.mean) / about.marginal_std()
+        end = modes.coefficients(to_sites(residual, self.gaussian.ring))
         k_s, k_start = jax.random.split(key)
         s = jax.random.uniform(k_s, (), end.dtype)
         start = jax.random.normal(k_start, end.shape, end.dtype)
@@ -147,8 +160,8 @@ class FlowHead(eqx.Module):
     def sample(self, context: Float[Array, "*sites context"], key: Array) -> Float[Array, "T D"]:
         """One draw, with `n_solver_steps` steps of Heun's method from s = 0 to 1."""
         k_start, k_rest = jax.random.split(key)
-        modes, by_site = self.modes, self._by_site(context)
-        shape = (self.ring.n_sites, modes.scale.size)
+        modes, by_site, about = self.modes, self._by_site(context), self.centre(context)
+        shape = (self.gaussian.ring.n_sites, modes.scale.size)
         step = 1 / self.n_solver_steps
 
         def heun(z, number):
@@ -159,10 +172,11 @@ class FlowHead(eqx.Module):
 
         z = jax.random.normal(k_start, shape, modes.scale.dtype)
         z, _ = jax.lax.scan(heun, z, jnp.arange(self.n_solver_steps))
-        residual = (z * modes.scale) @ modes.basis.T
+        residual = modes.residual(z)
         noise = jax.random.normal(k_rest, residual.shape, residual.dtype)
         residual = residual + modes.rest * noise
-        return self.mean(context) + from_sites(residual, self.ring, self.state_shape)
+        residual = from_sites(residual, self.gaussian.ring, about.mean.shape)
+        return about.mean + about.marginal_std() * residual
 
     def _by_site(self, context):
-        return context.reshape(self.ring.n_sites, -1)
+        return context.reshape(self.gaussian.ring.n_sites, -1)

@@ -7,7 +7,7 @@ A head works in normalised units and on one window; its three methods are
     sample(context, key) -> (T, D), for heads that can
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -16,7 +16,13 @@ from jaxtyping import Array, Float
 
 from assimilation import checks
 from assimilation.climatology import Ring
-from assimilation.methods.ring_networks import from_sites, ring_or_one_site
+from assimilation.methods.ring_networks import from_sites, ring_or_one_site, to_sites
+from assimilation.observations import Batch1D
+
+
+# A training step changes a standard deviation so many times as much as it changes a mean, which
+# may be nearly right already.
+SPREAD_GAIN = 10.0
 
 
 class Decoder(eqx.Module):
@@ -107,13 +113,19 @@ class Gaussian(NamedTuple):
 class GaussianHead(eqx.Module):
     """The posterior mean, and a covariance that is diagonal plus low rank.
 
-    The loss is minus the log-density of the target, per entry. It is lowest, among all
-    covariances of this form, where mean and variances are the posterior's own, and on
-    the way it weighs each entry's error by the variance that is left. Arguments as for
-    `RegressionHead`; `rank` is the number of columns beside the diagonal.
+    The loss is minus the log-density of the target, per entry: half from all entries
+    together, half from each by itself, with its own variance. Both are lowest where mean
+    and variances are the posterior's; the second half keeps the variances right where
+    the posterior's covariance is not of this form. Arguments as for `RegressionHead`;
+    `rank` is the number of columns beside the diagonal.
+
+    While the mean is far off, a large variance excuses it, and the mean learns slowly:
+    for a large state start from a trained mean, `GaussianHead.about`.
     """
 
-    decoder: Decoder
+    centre: Decoder
+    spread: Decoder
+    scale: Float[Array, "T D"]
 
     def __init__(
         self,
@@ -126,27 +138,67 @@ class GaussianHead(eqx.Module):
         rank: int = 4,
     ):
         checks.count(rank=rank)
-        fields = 2 + rank
-        self.decoder = Decoder(context_dim, state_shape, hidden_dim, depth, key, ring, fields)
+        k_centre, k_spread = jax.random.split(key)
+        size = (context_dim, state_shape, hidden_dim, depth)
+        self.centre = Decoder(*size, k_centre, ring, 1)
+        spread = Decoder(*size, k_spread, ring, 1 + rank)
+        last = jax.tree.map(lambda leaf: leaf / SPREAD_GAIN, spread.mlp.layers[-1])
+        self.spread = eqx.tree_at(lambda spread: spread.mlp.layers[-1], spread, last)
+        self.scale = jnp.ones(state_shape)
+
+    @classmethod
+    def about(cls, trained: Any, batch: Batch1D, key: Array, rank: int = 4) -> Any:
+        """An untrained posterior about the mean of a `trained` one with a `RegressionHead`.
+
+        `batch`, with its target, gives the residuals of that mean; their size at each
+        time, the same for all sites, is where the standard deviations start.
+        """
+        if not isinstance(getattr(trained, "head", None), RegressionHead):
+            raise TypeError("trained has no RegressionHead: pass a trained AmortizedPosterior.")
+        if batch.target is None:
+            raise ValueError("batch has no target: pass one with the true trajectories.")
+        residual = batch.target - trained(batch)
+        if trained.normalisation is not None:
+            residual = residual / trained.normalisation.std
+        decoder = trained.head.decoder
+        ring, shape = decoder.ring, decoder.shape[1:]
+        sites = jax.vmap(lambda window: to_sites(window, ring))(residual)
+        scale = jnp.sqrt(jnp.mean(sites**2, axis=(0, 1)))
+        scale = from_sites(jnp.broadcast_to(scale, sites.shape[1:]), ring, shape)
+        size = (decoder.mlp.in_size, shape, decoder.mlp.width_size, decoder.mlp.depth)
+        head = cls(*size, key, ring, rank)
+        head = eqx.tree_at(lambda head: (head.centre, head.scale), head, (decoder, scale))
+        return eqx.tree_at(lambda model: model.head, trained, head)
+
+    @property
+    def ring(self) -> Ring:
+        """The ring, or the one site, that the state is on."""
+        return self.centre.ring
 
     def posterior(self, context: Float[Array, "*sites context"]) -> Gaussian:
         """Mean and covariance, in normalised units."""
-        mean, width, *columns = self.decoder(context)
-        scale = len(columns) ** -0.5
-        # The floor keeps the log-density finite where the data leave no doubt.
-        return Gaussian(mean, jax.nn.softplus(width) + 1e-3, scale * jnp.stack(columns))
+        width, *columns = SPREAD_GAIN * self.spread(context)
+        scale = jax.lax.stop_gradient(self.scale)
+        # A width of zero means the scale. The floor keeps the log-density finite where the
+        # data leave no doubt.
+        marginal_std = scale * (jax.nn.softplus(width + jnp.log(jnp.e - 1)) + 1e-3)
+        columns = len(columns) ** -0.5 * jnp.stack(columns)
+        std = marginal_std / jnp.sqrt(1 + jnp.sum(columns**2, axis=0))
+        return Gaussian(self.mean(context), std, std * columns)
 
     def mean(self, context: Float[Array, "*sites context"]) -> Float[Array, "T D"]:
         """The estimate of the posterior mean."""
-        return self.decoder(context)[0]
+        return self.centre(context)[0]
 
     def loss(
         self, context: Float[Array, "*sites context"], target: Float[Array, "T D"], key: Array
     ) -> Float[Array, ""]:
         """Minus the log-density of the target, per entry of the trajectory."""
         found = self.posterior(context)
-        residual = (target - found.mean).ravel()
-        return gaussian_score(residual, found.std.ravel(), found.factor) / residual.size
+        residual, std = target - found.mean, found.marginal_std()
+        together = gaussian_score(residual.ravel(), found.std.ravel(), found.factor)
+        each = jnp.sum(0.5 * (residual / std) ** 2 + jnp.log(std))
+        return 0.5 * (together + each) / residual.size
 
     def sample(self, context: Float[Array, "*sites context"], key: Array) -> Float[Array, "T D"]:
         """One draw."""

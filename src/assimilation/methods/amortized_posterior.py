@@ -5,12 +5,13 @@ from typing import Any, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
 from assimilation.climatology import Ring
 from assimilation.methods.amortized_heads import Gaussian
-from assimilation.methods.ring_networks import RingNetwork, ring_or_one_site, to_sites
+from assimilation.methods.ring_networks import RingNetwork, to_sites
 from assimilation.normalisation import Normalisation
 from assimilation.observations import Batch1D
 
@@ -54,29 +55,39 @@ class MLPObsEncoder(eqx.Module):
 
 
 class RingObsEncoder(eqx.Module):
-    """Observations and mask of each site, at all times, through a `RingNetwork`.
+    """Observations and mask of each site, through a `RingNetwork`.
 
-    The context has shape (n_sites, context_dim) and turns with the ring. Each of
-    `n_blocks` blocks lets a site see one site further to both sides.
+    `mask` (T, D) is where observations can be expected. A time and kind of entry at which
+    it shows nothing, on whatever site, is never looked at: the network has that much
+    fewer inputs. The context has shape (n_sites, context_dim) and turns with the ring.
+    Each of `n_blocks` blocks lets a site see one site further to both sides.
     """
 
     network: RingNetwork
     ring: Ring = eqx.field(static=True)
     n_time: int = eqx.field(static=True)
+    channels: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, ring: Ring, n_time: int, context_dim: int, n_blocks: int, key: Array):
-        checks.count(n_time=n_time, context_dim=context_dim, n_blocks=n_blocks)
+    def __init__(
+        self, ring: Ring, mask: Float[Array, "T D"], context_dim: int, n_blocks: int, key: Array
+    ):
+        checks.count(context_dim=context_dim, n_blocks=n_blocks)
         checks.key(key=key)
-        self.ring, self.n_time = ring, n_time
-        per_site = ring.by_site().shape[1]
-        self.network = RingNetwork(2 * n_time * per_site, context_dim, n_blocks, key)
+        checks.shape((None, ring.by_site().size), mask=mask)
+        expected = np.asarray(to_sites(jnp.asarray(mask), ring)).any(axis=0)
+        if not expected.any():
+            raise ValueError("mask is empty: pass the mask of a problem, such as problem.mask.")
+        self.ring, self.n_time = ring, len(mask)
+        self.channels = tuple(np.flatnonzero(expected).tolist())
+        self.network = RingNetwork(2 * len(self.channels), context_dim, n_blocks, key)
 
     def __call__(
         self, obs: Float[Array, "T D"], mask: Float[Array, "T D"]
     ) -> Float[Array, "n_sites context"]:
-        checks.shape((self.n_time, None), **{"each window of batch.input": obs})
-        ring_or_one_site(self.ring, obs.shape[-1])
-        return self.network(to_sites(jnp.stack([obs, mask]), self.ring))
+        size = self.ring.by_site().size
+        checks.shape((self.n_time, size), **{"each window of batch.input": obs})
+        fields = [to_sites(field, self.ring)[:, np.array(self.channels)] for field in (obs, mask)]
+        return self.network(jnp.concatenate(fields, axis=-1))
 
 
 class AmortizedPosterior(eqx.Module):
