@@ -25,10 +25,12 @@ from sphinx_external_toc.parsing import parse_toc_yaml
 CELL_TIMEOUT_S = 600
 # A pinned jaxlib has no GPU support and says so in the output on a machine with a GPU.
 # A progress bar is for a reader who waits: in a page it is noise. Sweeps over seeds spread
-# over all devices, and each core can be one.
+# over all devices, and each core can be one. XLA's pool (NPROC) must then have more threads than
+# devices: a large matrix product holds one while it waits for its parts, and hangs if all wait.
 CHAPTER_ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_NUM_CPU_DEVICES": str(os.cpu_count()),
+    "NPROC": str(2 * os.cpu_count()),
     "TQDM_DISABLE": "1",
 }
 

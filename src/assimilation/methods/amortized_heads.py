@@ -19,7 +19,6 @@ from assimilation.climatology import Ring
 from assimilation.methods.ring_networks import from_sites, ring_or_one_site, to_sites
 from assimilation.observations import Batch1D
 
-
 # A training step changes a standard deviation so many times as much as it changes a mean, which
 # may be nearly right already.
 SPREAD_GAIN = 10.0
