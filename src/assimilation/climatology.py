@@ -84,7 +84,7 @@ def climatology(
         return jax.lax.scan(later, state, length=n_samples)[1]
 
     # A generator may be traced by jit or vmap; its background is a constant all the same.
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         keys = jax.random.split(jax.random.key(1996), n_runs)
         samples = np.asarray(jax.jit(jax.vmap(run))(keys))
     samples = samples.reshape(-1, samples.shape[-1])

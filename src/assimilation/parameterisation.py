@@ -46,7 +46,7 @@ def parameterise(
     fitted = np.polynomial.Polynomial.fit(slow.ravel(), effect.ravel(), degree).convert()
     coefficients = tuple(float(a) for a in fitted.coef)
     model = ParameterisedLorenz96Forward(K, forward.F, coefficients, forward.dt)
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
 
         def drift(state):
             truth = spun_up(forward, state, n_steps)[:K]
