@@ -31,11 +31,7 @@ PROBLEMS = {
     "two_level": lambda key: generate_l96_2l_problem(key=key, T_assim=10, T_total=10),
 }
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def window_of(name, weak):

@@ -14,11 +14,7 @@ from assimilation import (
     laplace_covariance,
 )
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("seed", range(4))

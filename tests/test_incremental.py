@@ -18,11 +18,7 @@ from assimilation.solvers import conjugate_gradient_step, levenberg_marquardt
 
 TIGHT = {"rtol": 1e-14, "inner_rtol": 1e-13, "n_inner": 200}
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("seed", range(4))

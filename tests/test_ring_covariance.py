@@ -15,11 +15,7 @@ from assimilation.ring_covariance import gaspari_cohn, ring_taper
 
 RINGS = [Ring(6, (1,)), Ring(7, (1,)), Ring(6, (1, 2)), Ring(5, (1, 3))]
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def sampled(ring, n=4, localisation=None):

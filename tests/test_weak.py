@@ -19,11 +19,7 @@ from assimilation import (
 
 TIGHT = {"rtol": 1e-14, "inner_rtol": 1e-13, "n_inner": 300}
 
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def trajectory(problem, Q):
