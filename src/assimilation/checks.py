@@ -20,10 +20,10 @@ def is_concrete(value: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
 
 
-def positive(**arguments: float) -> None:
+def positive(**arguments: Any) -> None:
     """Raise ValueError unless each argument is a finite number above zero."""
     for name, value in arguments.items():
-        if not (np.isfinite(value) and value > 0):
+        if is_concrete(value) and not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value!r}: pass a finite number above zero.")
 
 
@@ -44,16 +44,15 @@ def one_of(options: Iterable[str], **arguments: Any) -> None:
             raise ValueError(f"{name}={value!r}: pass one of {known}.")
 
 
-def shape(expected: tuple[int | None, ...], **arguments: Any) -> None:
-    """Raise ValueError unless each array has the `expected` shape (None: any)."""
+def shape(expected: tuple[int | str, ...], **arguments: Any) -> None:
+    """Raise ValueError unless each array has the `expected` shape (a name: any length)."""
     for name, value in arguments.items():
         got = jnp.shape(value)
         matches = len(got) == len(expected) and all(
-            want is None or want == have for want, have in zip(expected, got, strict=True)
+            isinstance(want, str) or want == have for want, have in zip(expected, got, strict=True)
         )
         if not matches:
-            wanted = tuple("any" if n is None else n for n in expected)
-            text = "(" + ", ".join(map(str, wanted)) + ("," * (len(wanted) == 1)) + ")"
+            text = "(" + ", ".join(map(str, expected)) + ("," * (len(expected) == 1)) + ")"
             raise ValueError(f"{name} has shape {got}: pass an array of shape {text}.")
 
 
@@ -81,6 +80,13 @@ def forward_model(forward: Any) -> None:
             f"forward is {type(forward).__name__}: pass a forward model, an object "
             "with `dt` and `step(state, dt) -> state`, such as Lorenz96Forward()."
         )
+
+
+def is_a(expected: type, advice: str, **arguments: Any) -> None:
+    """Raise TypeError unless each argument is an instance of `expected`."""
+    for name, value in arguments.items():
+        if not isinstance(value, expected):
+            raise TypeError(f"{name} is {type(value).__name__}: pass {advice}.")
 
 
 def covariance(name: str, op: Any, shape_wanted: tuple[int, ...]) -> None:
@@ -112,6 +118,28 @@ def finite(**arguments: Any) -> None:
                 f"{name} holds {bad} entries that are NaN or infinite: pass finite "
                 "values (for a missing observation put 0 there and 0 in the mask)."
             )
+
+
+def zeros_and_ones(**arguments: Any) -> None:
+    """Raise ValueError if a concrete array holds anything but 0 and 1."""
+    for name, value in arguments.items():
+        if is_concrete(value) and not np.isin(np.asarray(value), (0, 1)).all():
+            raise ValueError(f"{name} holds values other than 0 and 1: pass only those.")
+
+
+def variances(name: str, value: Any) -> None:
+    """Raise ValueError unless concrete variances (n, N) or covariances (n, N, N) are positive."""
+    if not is_concrete(value):
+        return
+    value = np.asarray(value, dtype=np.float64)
+    if value.ndim == 3 and not np.allclose(value, value.swapaxes(1, 2), rtol=1e-5):
+        raise ValueError(f"{name} is not symmetric: pass (matrix + matrix.T) / 2.")
+    smallest = np.min(np.linalg.eigvalsh(value) if value.ndim == 3 else value, initial=np.inf)
+    if not smallest > 0:
+        raise ValueError(
+            f"{name} has a variance of {smallest:.2g}: pass error variances above zero (for a "
+            "missing observation put 0 in the mask)."
+        )
 
 
 def positive_definite(name: str, op: lx.AbstractLinearOperator) -> None:

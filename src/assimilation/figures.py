@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from assimilation.benchmark import MethodResult, SweepResult
+from assimilation.experiments.results import MethodResult, SweepResult
 
 
 class Style(NamedTuple):

@@ -1,51 +1,64 @@
-"""A problem: a hidden truth, sparse noisy observations and a background."""
+"""A problem: a model, a background and the observations of a window. No truth is in it."""
 
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.climatology import Climatology, background_state
-from assimilation.covariances import EachTime, dense, scaled_identity
-from assimilation.observations import Batch1D, LinearObs
+from assimilation.covariances.structured import EachTime
+from assimilation.models.integrate import ForwardModel
+from assimilation.observations.batch import Batch1D
+from assimilation.observations.operators import ObsOperator
+from assimilation.observations.window import Observations
 
-BACKGROUNDS = ("climatology", "isotropic")
+
+class Background(eqx.Module):
+    """What is expected of the first state of a window: its mean (D,), and B.
+
+    Raises ValueError if they do not fit together or B is not positive definite.
+    """
+
+    mean: Float[Array, " D"]
+    covariance: lx.AbstractLinearOperator
+
+    def __check_init__(self):
+        checks.shape(("D",), mean=self.mean)
+        checks.finite(mean=self.mean)
+        checks.covariance("covariance", self.covariance, jnp.shape(self.mean))
+        checks.positive_definite("covariance", self.covariance)
 
 
 class Problem(eqx.Module):
-    """One assimilation problem: what happened, what was seen, what was expected.
+    """One assimilation problem: a model, what was expected, and what was seen.
 
-    Times run from 0 to T_assim in the window and on to T_total in the forecast. The
-    truth is for scoring; methods are given the rest. The parameters of the system
-    (K, F, ...) are read from `forward`, so `problem.F` is `problem.forward.F`.
-    `Q_op_state` is the covariance of the model error of one step, or None where the
-    model made the truth.
+    Times run in steps of the model from 0 to T_assim. `Q_op_state` is the covariance of
+    the model error of one step, or None for a model taken as perfect. The parameters of
+    the model can be read here too: `problem.F` is `problem.forward.F`.
+
+    Raises TypeError for parts that are not what they should be.
     """
 
-    truth: Float[Array, "T_total_plus_1 D"]
-    obs: Float[Array, "T_assim_plus_1 D"]
-    mask: Float[Array, "T_assim_plus_1 D"]
-    prior_mean_state: Float[Array, " D"]
-    B_op_state: lx.AbstractLinearOperator
-    R_op_state: lx.AbstractLinearOperator
-    forward: Any
-    climatology_std: float = eqx.field(static=True)
-    Q_op_state: lx.AbstractLinearOperator | None = None
+    forward: ForwardModel
+    background: Background
+    observations: Observations
+    Q_op_state: lx.AbstractLinearOperator | None = eqx.field(default=None, kw_only=True)
+
+    def __check_init__(self):
+        checks.forward_model(self.forward)
+        advice = "Background(mean, covariance), such as climatology(...).background"
+        checks.is_a(Background, advice, background=self.background)
+        advice = "Observations(times, values, operator, error)"
+        checks.is_a(Observations, advice, observations=self.observations)
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for names that are not fields or properties of the problem.
-        if name.startswith("_") or name == "forward":
-            raise AttributeError(name)
-        try:
-            return getattr(self.forward, name)
-        except AttributeError:
-            raise AttributeError(
-                f"neither the problem nor its forward model has {name!r}."
-            ) from None
+        forward = self.__dict__.get("forward")
+        if name not in getattr(forward, "__dataclass_fields__", ()):
+            raise AttributeError(f"neither the problem nor its model has a parameter {name!r}.")
+        return getattr(forward, name)
 
     @property
     def dt(self) -> float:
@@ -55,12 +68,12 @@ class Problem(eqx.Module):
     @property
     def D(self) -> int:
         """Length of the state vector."""
-        return self.truth.shape[-1]
+        return self.background.mean.shape[-1]
 
     @property
     def T_assim(self) -> int:
         """Last step of the assimilation window."""
-        return self.obs.shape[-2] - 1
+        return self.observations.T_assim
 
     @property
     def T_assim_plus_1(self) -> int:
@@ -68,24 +81,35 @@ class Problem(eqx.Module):
         return self.T_assim + 1
 
     @property
-    def T_total(self) -> int:
-        """Last step of the truth."""
-        return self.truth.shape[-2] - 1
+    def obs(self) -> Float[Array, "T_assim_plus_1 N"]:
+        """The observations at all times of the window, zero where there are none."""
+        return self.observations.dense()[0]
 
     @property
-    def T_total_plus_1(self) -> int:
-        """Number of states of the truth, its first one included."""
-        return self.T_total + 1
+    def mask(self) -> Float[Array, "T_assim_plus_1 N"]:
+        """1 where there is an observation, 0 elsewhere."""
+        return self.observations.dense()[1]
 
     @property
-    def T_forecast(self) -> int:
-        """Number of forecast steps after the window."""
-        return self.T_total - self.T_assim
+    def obs_op(self) -> ObsOperator:
+        """From a state to the values of one time."""
+        return self.observations.operator
+
+    @property
+    def prior_mean_state(self) -> Float[Array, " D"]:
+        """The background mean."""
+        return self.background.mean
 
     @property
     def prior_mean(self) -> Float[Array, "T_assim_plus_1 D"]:
-        """The background state, repeated at each time of the window."""
-        return jnp.broadcast_to(self.prior_mean_state, self.obs.shape)
+        """The background mean, repeated at each time of the window."""
+        mean = self.background.mean[..., None, :]
+        return jnp.broadcast_to(mean, (*mean.shape[:-2], self.T_assim_plus_1, self.D))
+
+    @property
+    def B_op_state(self) -> lx.AbstractLinearOperator:
+        """Background covariance."""
+        return self.background.covariance
 
     @property
     def B_op(self) -> EachTime:
@@ -93,75 +117,31 @@ class Problem(eqx.Module):
         return EachTime(self.B_op_state, self.T_assim_plus_1)
 
     @property
+    def R_op_state(self) -> lx.AbstractLinearOperator:
+        """Observation error covariance at the first observed time."""
+        first = self.observations.error[0]
+        tag = lx.positive_semidefinite_tag
+        if first.ndim == 2:
+            return lx.MatrixLinearOperator(first, tag)
+        return lx.TaggedLinearOperator(lx.DiagonalLinearOperator(first), tag)
+
+    @property
     def R_op(self) -> EachTime:
-        """Observation error covariance over the window."""
+        """The same at each time of the window."""
         return EachTime(self.R_op_state, self.T_assim_plus_1)
 
-    @property
-    def obs_op(self) -> LinearObs:
-        """The state itself is observed; the mask says which entries."""
-        structure = jax.ShapeDtypeStruct((self.D,), self.obs.dtype)
-        return LinearObs(lx.IdentityLinearOperator(structure))
-
-    @property
-    def ingredients(self) -> dict[str, Any]:
-        """What every classical method is built from, ready for its constructor."""
+    def parts(self) -> dict[str, Any]:
+        """What methods are built from, under the names of their arguments."""
         return {
-            "obs_op": self.obs_op,
+            "forward": self.forward,
             "prior_mean": self.prior_mean_state,
             "prior_cov_op": self.B_op_state,
+            "obs_op": self.obs_op,
             "obs_cov_op": self.R_op_state,
+            "model_err_cov_op": self.Q_op_state,
         }
 
 
 def assim_batch(problem: Problem) -> Batch1D:
     """The problem's window as a batch of one: what a method is allowed to see."""
-    return Batch1D(input=problem.obs[None], mask=problem.mask[None])
-
-
-def check_settings(key, background, T_assim, T_total, obs_every, site_every, obs_std):
-    checks.key(key=key)
-    checks.count(T_assim=T_assim, obs_every=obs_every, site_every=site_every)
-    checks.count(1, T_total=T_total)
-    if T_assim > T_total:
-        raise ValueError(
-            f"T_assim={T_assim} is larger than T_total={T_total}: pass a window that "
-            "ends no later than the truth does."
-        )
-    checks.positive(obs_std=obs_std)
-    checks.one_of(BACKGROUNDS, background=background)
-
-
-def observed_problem(
-    key: Array,
-    truth: Float[Array, "T_total_plus_1 D"],
-    forward: Any,
-    statistics: Climatology,
-    background: str,
-    T_assim: int,
-    obs_every: int,
-    observed_sites: Any,
-    obs_std: float,
-    error_covariance: Any = None,
-) -> Problem:
-    """Observe a truth with noise, and attach a background."""
-    shape = (T_assim + 1, truth.shape[-1])
-    mask = jnp.zeros(shape, truth.dtype).at[::obs_every, observed_sites].set(1.0)
-    noise = obs_std * jax.random.normal(key, shape, truth.dtype)
-    size = shape[1]
-    if background == "climatology":
-        mean = background_state(statistics.mean)
-        covariance = dense(background_state(statistics.covariance))
-    else:
-        mean, covariance = jnp.zeros(size), scaled_identity(25.0, size)
-    return Problem(
-        truth=truth,
-        obs=mask * (truth[: T_assim + 1] + noise),
-        mask=mask,
-        prior_mean_state=mean,
-        B_op_state=covariance,
-        R_op_state=scaled_identity(obs_std**2, size),
-        forward=forward,
-        climatology_std=statistics.std,
-        Q_op_state=None if error_covariance is None else dense(background_state(error_covariance)),
-    )
+    return problem.observations.batch()

@@ -1,0 +1,1 @@
+"""Methods: each turns the observations of a window into an analysis."""

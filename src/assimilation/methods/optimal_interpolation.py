@@ -8,136 +8,117 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.methods.ingredients import (
-    Window,
-    check_batch,
-    check_ingredients,
-    over_window,
-)
-from assimilation.observations import Batch1D, LinearObs, observation_variance
-from assimilation.solvers import Diagnostics
+from assimilation.methods.analysis import Analysis, Diagnostics
+from assimilation.methods.statics import Static, Window
+from assimilation.observations.operators import LinearObs, ObsOperator
+from assimilation.observations.window import Observations, full
 
 
-class OptimalInterpolation(eqx.Module):
+class OptimalInterpolation(Static):
     """Optimal interpolation (OI), solved in the space of the observations.
 
     x_a = x_b + B H^T (H B H^T + R)^{-1} (y - H x_b); Gandin (1965), in the form of
     Lorenc (1986, eqs. 30-31).
 
-    With a covariance of the state, or one that links no two times, each time of the
-    window is analysed on its own. With a covariance over the trajectory (T, D), all
-    observations of the window are used at once. `prior_mean` is (D,) or (T, D).
-    `max_obs` bounds the observations in one analysis, and sets the size of the linear
-    system; left at None it is counted when the mask is known, and is the size of the
-    whole mask under `jit`. An analysis with more than `max_obs` observations is NaN.
+    With a covariance of the state, or one that links no two times, each observed time of
+    the window is analysed on its own; at the others the background stands. With a
+    covariance over the trajectory (T, D), all observations of the window are used at
+    once. `prior_mean` is (D,) or (T, D). `obs_op` and `obs_cov_op` say what the values of
+    a dense batch are.
     """
 
-    obs_op: LinearObs
     prior_mean: Float[Array, " D"] | Float[Array, "T D"]
     prior_cov_op: lx.AbstractLinearOperator
-    obs_cov_op: lx.AbstractLinearOperator
-    max_obs: int | None = eqx.field(default=None, static=True)
+    obs_op: ObsOperator | None = None
+    obs_cov_op: lx.AbstractLinearOperator | None = None
 
     def __check_init__(self):
-        if not isinstance(self.obs_op, LinearObs):
-            raise TypeError(
-                f"obs_op is {type(self.obs_op).__name__}: OI is linear, pass "
-                "LinearObs(H_mat=...), or use ThreeDVar."
-            )
-        check_ingredients(self, whole_window=True)
-        if self.max_obs is not None:
-            checks.count(max_obs=self.max_obs)
+        self.check_background()
+        if self.obs_op is not None:
+            _must_be_linear("obs_op", self.obs_op)
 
-    def __call__(self, batch: Batch1D) -> Float[Array, "B T D"]:
-        """The analysis (B, T, D) of a batch."""
-        return self.solve(batch)[0]
+    @eqx.filter_jit
+    def solve(self, observations: Observations) -> Analysis:
+        """The analysis (T, D) of one window. Raises TypeError for a nonlinear operator."""
+        window = self.over_window(observations)
+        _must_be_linear("operator", observations.operator)
 
-    def solve(self, batch: Batch1D) -> tuple[Float[Array, "B T D"], Diagnostics]:
-        """The analysis (B, T, D) and its diagnostics, each with a leading axis B."""
-        variance = observation_variance(self.obs_cov_op)
-        check_batch(batch, variance)
-        n_batch, n_time, _ = batch.input.shape
-        window = over_window(self.prior_mean, self.prior_cov_op, n_time)
-        per = (n_batch, n_time) if window.per_time else (n_batch, 1)
-        size = self._size(batch.mask.reshape(*per, -1))
-        analysis, twice_cost = _solve(self, window, variance, batch, size)
-        n_obs = batch.mask.sum(axis=(1, 2))
-        none = jnp.zeros(n_batch, jnp.int32)
-        return analysis, Diagnostics(
-            cost=twice_cost / 2,
-            cost_history=twice_cost[:, None] / 2,
-            iterations=none,
-            converged=jnp.isfinite(twice_cost),
-            misfit=twice_cost / n_obs,
-            model_runs=jnp.zeros(n_batch),
+        def analyse(mean, rows):
+            gain = _Gain(window, observations, rows)
+            expected = jax.vmap(observations.operator)(mean, gain.times)
+            departure = (observations.values[rows] - expected).ravel()
+            departure = jnp.where(gain.mask > 0, departure, 0)
+            weights = jax.scipy.linalg.cho_solve((gain.factor, True), departure)
+            return jnp.tensordot(weights, gain.BHt, axes=1), departure @ weights
+
+        rows = np.arange(len(observations.times))
+        times = np.array(observations.times)
+        if window.per_time:
+            increments, twice_costs = jax.vmap(
+                lambda time, row: analyse(window.mean[time][None], row[None])
+            )(times, rows)
+            states = window.mean.at[times].add(increments)
+        else:
+            increment, twice_costs = analyse(window.mean[times], rows)
+            states = window.mean + increment
+        cost = jnp.sum(twice_costs) / 2
+        diagnostics = Diagnostics(
+            cost=cost,
+            cost_history=cost[None],
+            iterations=jnp.zeros((), jnp.int32),
+            converged=jnp.isfinite(cost),
+            normalised_cost=2 * cost / observations.mask.sum(),
+            model_runs=jnp.zeros(()),
         )
+        return Analysis(states[0], states, diagnostics=diagnostics)
 
-    def analysis_covariance(self, mask: Float[Array, "..."]) -> Float[Array, "n n"]:
-        """B - B H^T (H B H^T + R)^{-1} H B for one mask, as a dense matrix.
+    def analysis_covariance(self, observations: Observations) -> Float[Array, "n n"]:
+        """B - B H^T (H B H^T + R)^{-1} H B, as a dense matrix.
 
-        `mask` is (N,) for a state covariance, giving (D, D), or (T, N) for one over the
-        trajectory, giving (T D, T D): large.
+        For a state covariance (D, D), and the observations of one time; for one over the
+        trajectory (T D, T D): large.
         """
-        mask = jnp.asarray(mask)
-        window = over_window(
-            self.prior_mean, self.prior_cov_op, mask.shape[0] if mask.ndim == 2 else 1
-        )
-        if window.per_time == (mask.ndim == 2):
+        window = self.over_window(observations)
+        rows = np.arange(len(observations.times))
+        if window.per_time and len(rows) != 1:
             raise ValueError(
-                f"mask has shape {mask.shape}: pass (N,) for a covariance of the state, "
-                "(T, N) for one over the trajectory."
+                f"observations stand at {len(rows)} times: pass those of one time, or a "
+                "covariance over the trajectory."
             )
-        variance = observation_variance(self.obs_cov_op)
-        size = self._size(mask.reshape(1, -1))
-        gain = _Gain(self.obs_op, window, variance, mask.ravel(), size)
-        whitened = jax.scipy.linalg.solve_triangular(gain.factor, gain.BHt, lower=True)
+        gain = _Gain(window, observations, rows)
+        BHt = gain.BHt.reshape(len(gain.BHt), -1)
+        whitened = jax.scipy.linalg.solve_triangular(gain.factor, BHt, lower=True)
         return window.covariance.as_matrix() - whitened.T @ whitened
 
-    def _size(self, mask: Float[Array, "... n"]) -> int:
-        """How many observations one analysis has at most."""
-        if self.max_obs is not None:
-            return min(self.max_obs, mask.shape[-1])
-        if checks.is_concrete(mask):
-            return max(1, int(np.asarray(mask).sum(axis=-1).max()))
-        return mask.shape[-1]
+
+def _must_be_linear(name: str, operator: ObsOperator) -> None:
+    checks.is_a(LinearObs, "LinearObs(H_mat=...), or use ThreeDVar", **{name: operator})
 
 
 class _Gain:
-    """The pieces of the gain for one mask (n,): its observations are picked out."""
+    """B H^T and the factor of H B H^T + R for some rows of the observations.
 
-    def __init__(self, obs_op, window: Window, variance, mask, size: int):
-        n_space = variance.size
-        self.index = jnp.nonzero(mask, size=size, fill_value=0)[0]
-        self.valid = jnp.arange(size) < mask.sum()
-        time, place = self.index // n_space, self.index % n_space
-        rows = obs_op.rows(place)
-        if not window.per_time:
-            n_time = window.mean.shape[0]
-            rows = jax.vmap(lambda t, row: jnp.zeros((n_time, row.size)).at[t].set(row))(time, rows)
-        rows = jnp.where(self.valid.reshape(-1, *[1] * (rows.ndim - 1)), rows, 0)
-        self.BHt = jax.vmap(window.covariance.mv)(rows).reshape(size, -1)
-        noise = jnp.where(self.valid, variance[place], 1.0)
-        S = rows.reshape(size, -1) @ self.BHt.T + jnp.diag(noise)
+    A missing value has a row of zeros in H and a one on the diagonal of R.
+    """
+
+    def __init__(self, window: Window, observations: Observations, rows):
+        self.mask = observations.mask[rows].ravel()
+        self.times = jnp.array(observations.times)[rows]
+        size = window.mean.shape[-1]
+
+        def transposed(row, time):
+            """The rows (N, D) of H at one time, on the whole trajectory where B is over it."""
+            at = observations.start + time
+            H = jax.jacrev(lambda x: observations.operator(x, at))(jnp.zeros(size))
+            H = observations.mask[row][:, None] * H
+            if window.per_time:
+                return H
+            return jnp.zeros((len(H), *window.mean.shape)).at[:, time].set(H)
+
+        H = jax.vmap(transposed)(rows, self.times).reshape(self.mask.size, -1)
+        shape = window.covariance.in_structure().shape
+        self.BHt = jax.vmap(lambda row: window.covariance.mv(row.reshape(shape)))(H)
+        R = full(observations.filled_error()[rows])
+        blocks = jnp.eye(len(R))[:, None, :, None] * R[:, :, None, :]
+        S = H @ self.BHt.reshape(len(H), -1).T + blocks.reshape(len(H), len(H))
         self.factor = jnp.linalg.cholesky(S)
-
-
-@eqx.filter_jit
-def _solve(method, window: Window, variance, batch: Batch1D, size: int):
-    """The analyses (B, T, D) and twice their costs (B,)."""
-    expected = jax.vmap(method.obs_op)(window.mean)
-
-    def analyse(mean, expected, obs, mask):
-        gain = _Gain(method.obs_op, window, variance, mask, size)
-        departure = jnp.where(gain.valid, (obs - expected)[gain.index], 0)
-        weights = jax.scipy.linalg.cho_solve((gain.factor, True), departure)
-        weights = jnp.where(mask.sum() > size, jnp.nan, weights)
-        return mean + weights @ gain.BHt, departure @ weights
-
-    def one(obs, mask):
-        if window.per_time:
-            states, costs = jax.vmap(analyse)(window.mean, expected, obs, mask)
-            return states, costs.sum()
-        flat, cost = analyse(window.mean.ravel(), expected.ravel(), obs.ravel(), mask.ravel())
-        return flat.reshape(window.mean.shape), cost
-
-    return jax.vmap(one)(batch.input, batch.mask)

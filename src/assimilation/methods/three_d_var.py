@@ -4,26 +4,25 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.covariances import square_root
-from assimilation.methods.ingredients import (
-    check_batch,
-    check_ingredients,
-    over_window,
-)
-from assimilation.observations import Batch1D, ObsOperator, observation_variance
-from assimilation.solvers import (
-    Diagnostics,
-    each,
+from assimilation.covariances.roots import square_root
+from assimilation.methods.analysis import Analysis, Diagnostics
+from assimilation.methods.levenberg_marquardt import (
+    NormalEquations,
     finite_or_inf,
     levenberg_marquardt,
-    normal_equations,
 )
+from assimilation.methods.method import each
+from assimilation.methods.statics import Static
+from assimilation.methods.window_cost import whitened_departure
+from assimilation.observations.operators import ObsOperator
+from assimilation.observations.window import Observations
 
 
-class ThreeDVar(eqx.Module):
+class ThreeDVar(Static):
     """Three-dimensional variational assimilation; Lorenc (1986, eq. 22).
 
     Minimises 1/2 |chi|^2 + 1/2 |R^{-1/2} (h(x_b + L chi) - y)|^2 over the control
@@ -33,43 +32,44 @@ class ThreeDVar(eqx.Module):
     lowers the cost by less than a fraction `rtol`. Arguments otherwise as for OI.
     """
 
-    obs_op: ObsOperator
     prior_mean: Float[Array, " D"] | Float[Array, "T D"]
     prior_cov_op: lx.AbstractLinearOperator
-    obs_cov_op: lx.AbstractLinearOperator
+    obs_op: ObsOperator | None = None
+    obs_cov_op: lx.AbstractLinearOperator | None = None
     max_steps: int = eqx.field(default=50, static=True)
     rtol: float = eqx.field(default=1e-6, static=True)
 
     def __check_init__(self):
-        check_ingredients(self, whole_window=True)
+        self.check_background()
         checks.count(max_steps=self.max_steps)
         checks.positive(rtol=self.rtol)
 
-    def __call__(self, batch: Batch1D) -> Float[Array, "B T D"]:
-        """The analysis (B, T, D) of a batch."""
-        return self.solve(batch)[0]
-
     @eqx.filter_jit
-    def solve(self, batch: Batch1D) -> tuple[Float[Array, "B T D"], Diagnostics]:
-        """The analysis (B, T, D) and its diagnostics, each with a leading axis B.
+    def solve(self, observations: Observations) -> Analysis:
+        """The analysis (T, D) of one window.
 
         Where each time is analysed on its own, costs are summed over the window and
         `iterations` is the largest number that one time took.
         """
-        variance = observation_variance(self.obs_cov_op)
-        check_batch(batch, variance)
-        window = over_window(self.prior_mean, self.prior_cov_op, batch.input.shape[1])
+        window = self.over_window(observations)
         root = square_root(window.covariance)
         controls = root.in_structure()
-        observe = self.obs_op if window.per_time else jax.vmap(self.obs_op)
+        inverse_root = observations.inverse_root()
+        times = np.array(observations.times)
 
-        def minimise(mean, obs, mask):
+        def minimise(mean, rows):
+            """From the background at all times concerned to their analysis."""
+
             def state_of(chi):
                 return mean + root.mv(chi.reshape(controls.shape))
 
             def residual(chi):
-                departure = mask / jnp.sqrt(variance) * (observe(state_of(chi)) - obs)
-                return jnp.concatenate([chi, departure.ravel()])
+                states = jnp.atleast_2d(state_of(chi))
+                departure = jax.vmap(
+                    lambda row, x: whitened_departure(observations, inverse_root, row, x)
+                )
+                seen = states if window.per_time else states[times]
+                return jnp.concatenate([chi, departure(rows, seen).ravel()])
 
             found = levenberg_marquardt(
                 lambda chi: finite_or_inf(0.5 * jnp.sum(residual(chi) ** 2)),
@@ -79,33 +79,37 @@ class ThreeDVar(eqx.Module):
                 self.rtol,
                 self.max_steps + 1,
             )
-            return (
-                state_of(found.chi),
-                found.history,
-                found.iterations,
-                found.converged,
-            )
+            return state_of(found.chi), found.history, found.iterations, found.converged
 
-        def background(mean, obs, mask):
-            history = jnp.zeros(self.max_steps + 1, mean.dtype)
-            return mean, history, jnp.zeros((), jnp.int32), jnp.ones((), bool)
-
-        def analyse(mean, obs, mask):
-            return jax.lax.cond(mask.any(), minimise, background, mean, obs, mask)
-
-        def one(obs, mask):
-            if not window.per_time:
-                return analyse(window.mean, obs, mask)
-            states, history, iterations, converged = each(analyse, window.mean, obs, mask)
-            return states, history.sum(axis=0), iterations.max(), converged.all()
-
-        analysis, history, iterations, converged = each(one, batch.input, batch.mask)
-        cost = history[:, -1]
-        return analysis, Diagnostics(
+        rows = jnp.arange(len(times))
+        if window.per_time:
+            found = each(lambda mean, row: minimise(mean, row[None]), window.mean[times], rows)
+            states = window.mean.at[times].set(found[0])
+            history, iterations = found[1].sum(axis=0), found[2].max()
+            converged = found[3].all()
+        else:
+            states, history, iterations, converged = minimise(window.mean, rows)
+        cost = history[-1]
+        diagnostics = Diagnostics(
             cost=cost,
             cost_history=history,
             iterations=iterations,
             converged=converged,
-            misfit=2 * cost / batch.mask.sum(axis=(1, 2)),
+            normalised_cost=2 * cost / observations.mask.sum(),
             model_runs=jnp.zeros_like(cost),
         )
+        return Analysis(states[0], states, diagnostics=diagnostics)
+
+
+def normal_equations(residual):
+    """The normal equations of a residual function (n,) -> (m,) with a dense Jacobian."""
+
+    def at(chi: Float[Array, " n"]) -> NormalEquations:
+        def twice(chi):
+            r = residual(chi)
+            return r, r
+
+        jacobian, r = jax.jacfwd(twice, has_aux=True)(chi)
+        return NormalEquations(0.5 * r @ r, jacobian.T @ r, jacobian.T @ jacobian)
+
+    return at

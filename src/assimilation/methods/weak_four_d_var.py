@@ -1,24 +1,20 @@
 """Weak-constraint 4DVar: the model may err, by amounts that Q thinks likely."""
 
-from typing import Any
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.covariances import EachTime, square_root
-from assimilation.methods.incremental_four_d_var import minimise_by_products
-from assimilation.methods.ingredients import check_batch, check_ingredients
-from assimilation.methods.quasi_static import Search, best_of_starts, last_observed
-from assimilation.methods.window_cost import WindowCost
-from assimilation.observations import Batch1D, ObsOperator, observation_variance
-from assimilation.solvers import Diagnostics, each
+from assimilation.covariances.roots import square_root
+from assimilation.covariances.structured import EachTime
+from assimilation.methods.analysis import Analysis, Diagnostics
+from assimilation.methods.growing_window import last_row, share_of_window
+from assimilation.methods.incremental_four_d_var import ByProducts
+from assimilation.observations.window import Observations
 
 
-class WeakFourDVar(eqx.Module):
+class WeakFourDVar(ByProducts):
     """Weak-constraint 4DVar in the form with the model error as control (Tremolet 2006).
 
     Minimises over x_0 and eta, with x_{t+1} = M(x_t) + eta_t, the strong cost plus
@@ -34,93 +30,52 @@ class WeakFourDVar(eqx.Module):
     `IncrementalFourDVar`.
     """
 
-    forward: Any
-    obs_op: ObsOperator
-    prior_mean: Float[Array, " D"]
-    prior_cov_op: lx.AbstractLinearOperator
-    obs_cov_op: lx.AbstractLinearOperator
-    model_err_cov_op: lx.AbstractLinearOperator
+    model_err_cov_op: lx.AbstractLinearOperator = eqx.field(kw_only=True)
     max_steps: int = eqx.field(default=60, static=True)
-    n_inner: int = eqx.field(default=40, static=True)
-    rtol: float = eqx.field(default=1e-3, static=True)
-    inner_rtol: float = eqx.field(default=1e-3, static=True)
-    grow_window: bool = eqx.field(default=True, static=True)
-    n_starts: int = eqx.field(default=16, static=True)
-    key: Array = eqx.field(default_factory=lambda: jax.random.key(0))
 
     def __check_init__(self):
-        checks.forward_model(self.forward)
-        check_ingredients(self, whole_window=False)
-        size = jnp.shape(self.prior_mean)[-1]
-        Q = self.model_err_cov_op
+        Q, size = self.model_err_cov_op, jnp.shape(self.prior_mean)[-1]
         schedule = isinstance(Q, lx.AbstractLinearOperator) and len(Q.in_structure().shape) == 2
         n_steps = (Q.in_structure().shape[0],) if schedule else ()
         checks.covariance("model_err_cov_op", Q, (*n_steps, size))
         checks.positive_definite("model_err_cov_op", Q)
-        checks.count(max_steps=self.max_steps, n_inner=self.n_inner, n_starts=self.n_starts)
-        checks.positive(rtol=self.rtol, inner_rtol=self.inner_rtol)
-        checks.key(key=self.key)
 
-    def __call__(self, batch: Batch1D) -> tuple[Float[Array, "B D"], Float[Array, "B T D"]]:
+    @property
+    def n_iterations(self) -> int:
+        return self.max_steps
+
+    def answer(self, analysis: Analysis) -> tuple[Float[Array, "B D"], Float[Array, "B T D"]]:
         """The initial states (B, D) and model errors (B, T_assim, D) of a batch."""
-        return self.solve(batch)[0]
+        return analysis.x0, analysis.etas
 
     @eqx.filter_jit
     def solve(
-        self, batch: Batch1D
-    ) -> tuple[tuple[Float[Array, "B D"], Float[Array, "B T D"]], Diagnostics]:
-        """The analysis (x0, etas) and its diagnostics, each with a leading axis B.
+        self, observations: Observations, first_guess: Float[Array, " D"] | None = None
+    ) -> Analysis:
+        """The analysis of one window, with its model errors; `first_guess` as for strong 4DVar.
 
         Raises ValueError if a schedule Q does not have one entry for each step of the
         window. The diagnostics are those of the weak minimisation; its `model_runs` and
         `iterations` include the strong one.
         """
-        variance = observation_variance(self.obs_cov_op)
-        check_batch(batch, variance)
-        error_root = square_root(self._over_window(batch.input.shape[1] - 1))
-        root = square_root(self.prior_cov_op)
-        search = Search(self.max_steps, self.rtol, self.grow_window, self.n_starts, self.key)
-
-        def one(obs, mask):
-            weights = mask / jnp.sqrt(variance)
-            strong = WindowCost(self.forward, self.obs_op, self.prior_mean, root, obs, weights)
-            start = best_of_starts(strong, mask, self._minimiser(strong), search)
-            weak = strong._replace(error_root=error_root)
-            no_errors = jnp.zeros(error_root.in_size(), obs.dtype)
-            lm, runs = self._minimiser(weak)(
-                jnp.concatenate([start.chi, no_errors]),
-                last_observed(mask),
-                self.max_steps,
-                self.rtol,
-                0.0,
-            )
-            anomaly, etas = weak.perturbation(lm.chi)
-            return (self.prior_mean + anomaly, etas), Diagnostics(
-                cost=lm.local.cost,
-                cost_history=lm.history,
-                iterations=start.iterations + lm.iterations,
-                converged=lm.converged,
-                misfit=2 * lm.local.cost / mask.sum(),
-                model_runs=start.model_runs + runs * last_observed(mask) / (len(mask) - 1),
-            )
-
-        return each(one, batch.input, batch.mask)
-
-    def _minimiser(self, window):
-        def minimise(chi, end, max_steps, rtol, damping):
-            return minimise_by_products(
-                window,
-                chi,
-                end,
-                max_steps,
-                rtol,
-                damping,
-                self.n_inner,
-                self.inner_rtol,
-                self.max_steps + 1,
-            )
-
-        return minimise
+        strong = self.window(observations)
+        start = self.search(strong, first_guess)
+        weak = strong._replace(error_root=square_root(self._over_window(observations.T_assim)))
+        no_errors = jnp.zeros(weak.error_root.in_size(), start.chi.dtype)
+        last = last_row(observations.mask)
+        lm, runs = self.minimiser(weak)(
+            jnp.concatenate([start.chi, no_errors]), last, self.max_steps, self.rtol, 0.0
+        )
+        increment, etas = weak.increment(lm.chi)
+        diagnostics = Diagnostics(
+            cost=lm.local.cost,
+            cost_history=lm.history,
+            iterations=start.iterations + lm.iterations,
+            converged=lm.converged,
+            normalised_cost=2 * lm.local.cost / observations.mask.sum(),
+            model_runs=start.model_runs + runs * share_of_window(weak, last),
+        )
+        return Analysis(self.prior_mean + increment, etas=etas, diagnostics=diagnostics)
 
     def _over_window(self, n_steps: int) -> lx.AbstractLinearOperator:
         """Q on arrays (n_steps, D)."""

@@ -1,15 +1,19 @@
 """Time stepping shared by the forward models."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from assimilation import checks
 
+# A parameter of a model: a number, or a scalar array to differentiate, batch or estimate.
+Parameter = float | Float[Array, ""]
 
+
+@runtime_checkable
 class ForwardModel(Protocol):
     """What every method asks of a model: a time step and a way to take it."""
 
@@ -34,7 +38,9 @@ def rk4_step(
     return state + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-def free_forecast(forward: Any, x0: Float[Array, " D"], n_steps: int) -> Float[Array, "T D"]:
+def free_forecast(
+    forward: ForwardModel, x0: Float[Array, " D"], n_steps: int
+) -> Float[Array, "T D"]:
     """Run the model from `x0` for `n_steps` steps, with nothing to correct it.
 
     Returns the states at steps 0 (that is, `x0`) to `n_steps`, shape
@@ -43,7 +49,7 @@ def free_forecast(forward: Any, x0: Float[Array, " D"], n_steps: int) -> Float[A
     """
     checks.forward_model(forward)
     checks.count(0, n_steps=n_steps)
-    checks.shape((None,), x0=x0)
+    checks.shape(("D",), x0=x0)
 
     def advance(state, _):
         new = forward.step(state, forward.dt)
@@ -51,3 +57,22 @@ def free_forecast(forward: Any, x0: Float[Array, " D"], n_steps: int) -> Float[A
 
     _, states = jax.lax.scan(advance, x0, length=n_steps)
     return jnp.concatenate([x0[None], states])
+
+
+def forced_trajectory(
+    forward: ForwardModel, x0: Float[Array, " D"], etas: Float[Array, "T D"]
+) -> Float[Array, "T_plus_1 D"]:
+    """States with model error added: x_{t+1} = M(x_t) + eta_t. Shape (T + 1, D)."""
+
+    def advance(state, eta):
+        new = forward.step(state, forward.dt) + eta
+        return new, new
+
+    return jnp.concatenate([x0[None], jax.lax.scan(advance, x0, etas)[1]])
+
+
+def spun_up(
+    forward: ForwardModel, x0: Float[Array, " D"], n_steps: int | Int[Array, ""]
+) -> Float[Array, " D"]:
+    """The state `n_steps` steps after `x0`, without keeping those between."""
+    return jax.lax.fori_loop(0, n_steps, lambda _, state: forward.step(state, forward.dt), x0)

@@ -4,19 +4,20 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation.models.integrate import rk4_step
+from assimilation.models.integrate import Parameter, rk4_step
 
 
 class Lorenz63Forward(eqx.Module):
     """The three equations of Lorenz (1963, J. Atmos. Sci. 20, eqs. 25-27).
 
     dx/dt = sigma (y - x),  dy/dt = x (rho - z) - y,  dz/dt = x y - beta z.
-    State (3,) = [x, y, z], without units; `dt` in model time units.
+    State (3,) = [x, y, z], without units; `dt` in model time units. The parameters are
+    numbers or scalar arrays, leaves of the pytree.
     """
 
-    sigma: float = eqx.field(default=10.0, static=True)
-    rho: float = eqx.field(default=28.0, static=True)
-    beta: float = eqx.field(default=8.0 / 3.0, static=True)
+    sigma: Parameter = 10.0
+    rho: Parameter = 28.0
+    beta: Parameter = 8.0 / 3.0
     dt: float = eqx.field(default=0.01, static=True)
 
     @property

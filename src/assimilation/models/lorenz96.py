@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.models.integrate import rk4_step
+from assimilation.models.integrate import Parameter, rk4_step
 
 
 def advection(x: Float[Array, " K"]) -> Float[Array, " K"]:
@@ -21,7 +21,7 @@ class Lorenz96Forward(eqx.Module):
     """
 
     K: int = eqx.field(default=40, static=True)
-    F: float = eqx.field(default=8.0, static=True)
+    F: Parameter = 8.0
     dt: float = eqx.field(default=0.01, static=True)
 
     def __check_init__(self):

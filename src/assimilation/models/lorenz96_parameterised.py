@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.models.integrate import rk4_step
+from assimilation.models.integrate import Parameter, rk4_step
 from assimilation.models.lorenz96 import advection
 
 
@@ -17,8 +17,8 @@ class ParameterisedLorenz96Forward(eqx.Module):
     """
 
     K: int = eqx.field(default=8, static=True)
-    F: float = eqx.field(default=20.0, static=True)
-    coefficients: tuple[float, ...] = eqx.field(default=(0.0,), static=True)
+    F: Parameter = 20.0
+    coefficients: tuple[Parameter, ...] = (0.0,)
     dt: float = eqx.field(default=0.005, static=True)
 
     def __check_init__(self):
@@ -31,7 +31,7 @@ class ParameterisedLorenz96Forward(eqx.Module):
 
     def tendency(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
         """dX/dt for a state of shape (K,)."""
-        highest_first = jnp.array(self.coefficients[::-1], state.dtype)
+        highest_first = jnp.stack([jnp.asarray(a, state.dtype) for a in self.coefficients[::-1]])
         return advection(state) - state + self.F + jnp.polyval(highest_first, state)
 
     def step(self, state: Float[Array, " K"], dt: float) -> Float[Array, " K"]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.models.integrate import rk4_step
+from assimilation.models.integrate import Parameter, rk4_step
 from assimilation.models.lorenz96 import advection
 
 
@@ -22,10 +22,10 @@ class Lorenz96TwoLevelForward(eqx.Module):
 
     K: int = eqx.field(default=8, static=True)
     J: int = eqx.field(default=8, static=True)
-    F: float = eqx.field(default=20.0, static=True)
-    h: float = eqx.field(default=1.0, static=True)
-    c: float = eqx.field(default=10.0, static=True)
-    b: float = eqx.field(default=10.0, static=True)
+    F: Parameter = 20.0
+    h: Parameter = 1.0
+    c: Parameter = 10.0
+    b: Parameter = 10.0
     dt: float = eqx.field(default=0.005, static=True)
 
     def __check_init__(self):

@@ -7,8 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from assimilation.methods.analysis import Diagnostics
+from assimilation.methods.levenberg_marquardt import LMState
 from assimilation.methods.window_cost import WindowCost
-from assimilation.solvers import Diagnostics, LMState
+
+# From a control, the last row of observations, the largest number of steps, a tolerance and
+# the first damping to the end of the minimisation, and its cost in runs of the model.
+Minimiser = Callable[[Array, Array, Array, Array, Array], tuple[LMState, Array]]
+
+# Damping with which a minimisation begins when its window has just grown. The minimum of
+# the shorter window is close by, and a full Gauss-Newton step can leap out of its valley.
+CAREFUL = 10.0
 
 
 class Search(NamedTuple):
@@ -21,16 +30,6 @@ class Search(NamedTuple):
     key: Array
 
 
-# From a control, the window's last time, the largest number of steps, a tolerance and the
-# first damping to the end of the minimisation, and its cost in runs of the model over
-# that window.
-Minimiser = Callable[[Array, Array, Array, Array, Array], tuple[LMState, Array]]
-
-# Damping with which a minimisation begins when its window has just grown. The minimum of
-# the shorter window is close by, and a full Gauss-Newton step can leap out of its valley.
-CAREFUL = 10.0
-
-
 class Found(NamedTuple):
     """The best control so far, or the one that a start has reached."""
 
@@ -41,51 +40,45 @@ class Found(NamedTuple):
     iterations: Int[Array, ""]
     model_runs: Float[Array, ""]
 
-    def diagnostics(self, mask: Float[Array, "T N"]) -> Diagnostics:
+    def diagnostics(self, n_obs: Float[Array, ""]) -> Diagnostics:
         """What a method reports about its minimisation."""
         return Diagnostics(
             self.cost,
             self.history,
             self.iterations,
             self.converged,
-            2 * self.cost / mask.sum(),
+            2 * self.cost / n_obs,
             self.model_runs,
         )
 
 
 def best_of_starts(
     window: WindowCost,
-    mask: Float[Array, "T N"],
     minimise: Minimiser,
     search: Search,
     first_guess: Float[Array, " n"] | None = None,
 ) -> Found:
-    """Try one start after another until the misfit is credible; keep the lowest cost.
+    """Try one start after another until the cost is credible; keep the lowest cost.
 
     The first start is the background with a growing window, or else `first_guess` with
     the whole window at once; the others are drawn from the background.
     """
-    last = last_observed(mask)
+    mask = window.observations.mask
+    last = last_row(mask)
+    key = window_key(search.key, window.observations.values)
     zero = jnp.zeros(window.n_controls, mask.dtype)
     first = zero if first_guess is None else first_guess
-    nothing = Found(
-        chi=first,
-        cost=window.cost(first, last),
-        history=jnp.full(search.max_steps + 1, jnp.nan, mask.dtype),
-        converged=jnp.zeros((), bool),
-        iterations=jnp.zeros((), jnp.int32),
-        model_runs=jnp.zeros((), mask.dtype),
-    )
+    nothing = _nothing(first, window.cost(first, last), search)
 
     def another(carry):
         number, best, _ = carry
-        drawn = jax.random.normal(jax.random.fold_in(search.key, number), zero.shape, zero.dtype)
+        drawn = jax.random.normal(jax.random.fold_in(key, number), zero.shape, zero.dtype)
         start = jnp.where(number == 0, first, drawn)
         at_once = jnp.asarray(not search.grow_window)
         if first_guess is not None:
             at_once = at_once | (number == 0)
         is_last_start = number == search.n_starts - 1
-        found = _grown(window, mask, minimise, search, start, at_once, is_last_start)
+        found = _grown(window, minimise, search, start, at_once, is_last_start)
         chosen = jax.tree.map(
             lambda new, old: jnp.where(found.cost < best.cost, new, old), found, best
         )
@@ -102,29 +95,29 @@ def best_of_starts(
     )[1]
 
 
-def _grown(window, mask, minimise, search, chi, at_once, to_the_end) -> Found:
+def _grown(window, minimise, search, chi, at_once, to_the_end) -> Found:
     """Minimise over windows that grow by one observed time at a time."""
-    last = last_observed(mask)
+    mask = window.observations.mask
+    last, rows = last_row(mask), jnp.arange(len(mask))
     observed = mask.any(axis=1)
-    times = jnp.arange(mask.shape[0])
     seen_until = jnp.cumsum(mask.sum(axis=1))
 
-    def next_end(end):
-        later = observed & (times > end)
-        return jnp.where(later.any(), jnp.argmax(later), mask.shape[0])
+    def next_row(row):
+        later = observed & (rows > row) & (window.times > 0)
+        return jnp.where(later.any(), jnp.argmax(later), len(mask))
 
-    first = jnp.where(at_once, last, jnp.minimum(next_end(0), last))
+    first = jnp.where(at_once, last, jnp.minimum(next_row(-1), last))
 
     def grow(carry):
-        end, found, _ = carry
-        whole = end == last
-        # On the way, a rough minimum is enough of a first guess.
+        row, found, _ = carry
+        whole = row == last
+        # The minima on the way there need not be exact.
         lm, runs = minimise(
             found.chi,
-            end,
+            row,
             jnp.where(whole, search.max_steps, min(15, search.max_steps)),
             jnp.where(whole, search.rtol, max(1e-2, search.rtol)),
-            jnp.where(end == first, 0.0, CAREFUL).astype(mask.dtype),
+            jnp.where(row == first, 0.0, CAREFUL).astype(mask.dtype),
         )
         new = Found(
             lm.chi,
@@ -132,26 +125,27 @@ def _grown(window, mask, minimise, search, chi, at_once, to_the_end) -> Found:
             lm.history,
             lm.converged,
             found.iterations + lm.iterations,
-            found.model_runs + runs * end / (mask.shape[0] - 1),
+            found.model_runs + runs * share_of_window(window, row),
         )
-        lost = 2 * new.cost > credible(seen_until[end])
-        return next_end(end), new, lost & ~to_the_end
+        lost = 2 * new.cost > credible(seen_until[row])
+        return next_row(row), new, lost & ~to_the_end
 
-    start = Found(
-        chi,
-        jnp.full((), jnp.inf, mask.dtype),
-        jnp.full(search.max_steps + 1, jnp.nan, mask.dtype),
-        jnp.zeros((), bool),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), mask.dtype),
-    )
-    _, found, _ = jax.lax.while_loop(
-        lambda carry: (carry[0] <= last) & ~carry[2],
-        grow,
-        (first, start, jnp.zeros((), bool)),
-    )
+    start = (first, _nothing(chi, jnp.inf, search), jnp.zeros((), bool))
+    _, found, _ = jax.lax.while_loop(lambda carry: (carry[0] <= last) & ~carry[2], grow, start)
     # A start given up early is still judged by its cost over the whole window.
     return found._replace(cost=window.cost(found.chi, last))
+
+
+def _nothing(chi, cost, search) -> Found:
+    """A control, before anything was done to it."""
+    return Found(
+        chi=chi,
+        cost=jnp.asarray(cost, chi.dtype),
+        history=jnp.full(search.max_steps + 1, jnp.nan, chi.dtype),
+        converged=jnp.zeros((), bool),
+        iterations=jnp.zeros((), jnp.int32),
+        model_runs=jnp.zeros((), chi.dtype),
+    )
 
 
 def credible(n_obs: Float[Array, ""]) -> Float[Array, ""]:
@@ -159,6 +153,17 @@ def credible(n_obs: Float[Array, ""]) -> Float[Array, ""]:
     return n_obs + 3 * jnp.sqrt(2 * n_obs)
 
 
-def last_observed(mask: Float[Array, "T N"]) -> Int[Array, ""]:
-    """The last time that has an observation."""
+def last_row(mask: Float[Array, "n N"]) -> Int[Array, ""]:
+    """The last row that has an observation."""
     return jnp.max(jnp.where(mask.any(axis=1), jnp.arange(mask.shape[0]), 0))
+
+
+def share_of_window(window: WindowCost, row: Int[Array, ""]) -> Float[Array, ""]:
+    """How much of the window a run up to the observations of `row` takes."""
+    return window.times[row] / max(window.observations.T_assim, 1)
+
+
+def window_key(key: Array, values: Float[Array, "..."]) -> Array:
+    """A key for one window, from a key for all: other observations, other draws."""
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
+    return jax.random.fold_in(key, jnp.sum(bits, dtype=jnp.uint32))

@@ -1,17 +1,15 @@
 """What a background error looks like, seen in forecasts alone."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.climatology import spun_up
+from assimilation.models.integrate import ForwardModel, spun_up
 
 
 def forecast_differences(
-    forward: Any,
+    forward: ForwardModel,
     analyses: Float[Array, "n D"],
     n_steps: int,
     short: int = 1,
@@ -33,7 +31,7 @@ def forecast_differences(
     checks.forward_model(forward)
     checks.count(n_steps=n_steps, short=short)
     checks.count(short + 1, long=long)
-    checks.shape((None, None), analyses=analyses)
+    checks.shape(("n", "D"), analyses=analyses)
     later = long - short
     if len(analyses) <= later:
         raise ValueError(

@@ -15,10 +15,12 @@ import pandas as pd
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.devices import on_all_devices
-from assimilation.metrics import rmse, valid_time
-from assimilation.problems import Problem
-from assimilation.solvers import each
+from assimilation.experiments.devices import on_all_devices
+from assimilation.experiments.scores import rmse, valid_time
+from assimilation.experiments.twins import Twin
+from assimilation.methods.analysis import Analysis
+from assimilation.methods.method import each
+from assimilation.models.integrate import ForwardModel
 
 VALID_FRACTION = 0.4
 
@@ -66,15 +68,17 @@ class SweepResult:
 
     `scores` maps rmse_assim, rmse_forecast, rmse_total and valid_time to arrays
     (n_seeds,); `rmse_trace` is (n_seeds, T_total + 1). A diverged run keeps its NaN or
-    infinity, and so does any mean that it enters. `seconds_per_problem` is the warm
-    wall time of the whole sweep, divided by the number of problems.
+    infinity, and so does any mean that it enters. `trajectories` (n_seeds, T_total + 1, D)
+    and `analysis`, the method's records stacked, are what was scored.
+    `seconds_per_problem` is the warm wall time of the whole sweep, divided by the number
+    of problems.
     """
 
     name: str
     scores: dict[str, np.ndarray]
     rmse_trace: np.ndarray
     trajectories: Float[Array, "n_seeds T D"]
-    extra: Any
+    analysis: Analysis
     n_diverged: int
     seconds_per_problem: float
     train_time_s: float | None = None
@@ -118,45 +122,80 @@ def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def scores_of(trajectory: Float[Array, "T D"], problem: Problem) -> dict[str, Array]:
+def scores_of(trajectory: Float[Array, "T D"], twin: Twin) -> dict[str, Array]:
     """RMSEs, RMSE(t) and valid time of one trajectory, as JAX values."""
-    checks.shape(problem.truth.shape, trajectory=trajectory)
-    split = problem.T_assim_plus_1
-    trace = rmse(trajectory, problem.truth, axis=-1)
+    checks.shape(twin.truth.shape, trajectory=trajectory)
+    split = twin.T_assim_plus_1
+    trace = rmse(trajectory, twin.truth, axis=-1)
     return {
-        "rmse_assim": rmse(trajectory[:split], problem.truth[:split]),
+        "rmse_assim": rmse(trajectory[:split], twin.truth[:split]),
         "rmse_forecast": jnp.sqrt(jnp.mean(trace[split:] ** 2)),
-        "rmse_total": rmse(trajectory, problem.truth),
+        "rmse_total": rmse(trajectory, twin.truth),
         "valid_time": valid_time(
-            trace,
-            problem.T_assim,
-            problem.dt,
-            VALID_FRACTION * problem.climatology_std,
+            trace, twin.T_assim, twin.dt, VALID_FRACTION * twin.climatology_std
         ),
         "rmse_trace": trace,
     }
 
 
+def trajectory_of(answer: Analysis, twin: Twin) -> Float[Array, "T D"]:
+    """The trajectory (T_total + 1, D) of an analysis; raises TypeError for anything else."""
+    advice = (
+        "back an Analysis, such as method.solve(problem.observations), or "
+        "Analysis.of(states) for a trajectory (T_total + 1, D)"
+    )
+    checks.is_a(Analysis, advice, **{"what fn returned": answer})
+    return answer.trajectory(twin.forward, twin.T_total)
+
+
+def assemble_full_trajectory(
+    analysis: Float[Array, " D"] | Float[Array, "T_assim_plus_1 D"],
+    problem: Twin,
+    forward: ForwardModel,
+    etas: Float[Array, "T_assim D"] | None = None,
+) -> Analysis:
+    """The record of the trajectory (T_total + 1, D) that an answer to a batch stands for.
+
+    An initial state (D,) is run through the window, with `etas` (T_assim, D) added if
+    given; a trajectory (T_assim + 1, D) is kept. Either way the last state of the window
+    starts a free forecast to T_total. Raises ValueError for any other shape.
+    """
+    checks.forward_model(forward)
+    if jnp.ndim(analysis) == 1:
+        checks.shape((problem.D,), analysis=analysis)
+        if etas is not None:
+            checks.shape((problem.T_assim, problem.D), etas=etas)
+        record = Analysis(analysis, etas=etas)
+    elif etas is not None:
+        raise ValueError(
+            "etas come with an initial state: pass analysis of shape (D,), or no etas."
+        )
+    else:
+        checks.shape((problem.T_assim_plus_1, problem.D), analysis=analysis)
+        record = Analysis.of(analysis)
+    return Analysis.of(record.trajectory(forward, problem.T_total))
+
+
 def run_method(
     name: str,
-    fn: Callable[[], Float[Array, "T D"]],
-    problem: Problem,
+    fn: Callable[[], Analysis],
+    problem: Twin,
     train_time_s: float | None = None,
     repeats: int = 5,
 ) -> MethodResult:
-    """Compile `fn`, run it, time it, and score the trajectory that it returns.
+    """Compile `fn`, run it with the forecast, time it, and score the trajectory.
 
-    `fn` takes nothing and returns (T_total + 1, D). Arrays that it closes over become
+    `fn` takes nothing and returns an Analysis. Arrays that it closes over become
     arguments of the compiled function, so that nothing is computed ahead of the clock.
     """
     checks.count(repeats=repeats)
     if not callable(fn):
         raise TypeError(
             f"fn is {type(fn).__name__}: pass a function without arguments that returns "
-            "the trajectory, such as lambda: assemble_full_trajectory(...)."
+            "an Analysis, such as lambda: method.solve(problem.observations)."
         )
     started = time.perf_counter()
-    closed = eqx.filter_closure_convert(fn)
+    closed = eqx.filter_closure_convert(lambda: trajectory_of(fn(), problem))
     dynamic, static = eqx.partition(closed, eqx.is_array)
     compiled = jax.jit(lambda arrays: eqx.combine(arrays, static)()).lower(dynamic).compile()
     compile_s = time.perf_counter() - started
@@ -182,32 +221,31 @@ def run_method(
 
 def sweep(
     name: str,
-    fn: Callable[[Problem], Any],
-    problems: Problem,
+    fn: Callable[[Twin], Analysis],
+    twins: Twin,
     train_time_s: float | None = None,
 ) -> SweepResult:
     """Run one method on many problems in one compiled call.
 
-    `problems` is a problem whose arrays have a leading axis, as `jax.vmap` over the
-    keys of a generator gives. `fn` takes one problem and returns its trajectory
-    (T_total + 1, D), or a pair of the trajectory and anything else worth keeping for
-    each seed (diagnostics, say), which comes back stacked as `extra`.
+    `twins` is a twin whose arrays have a leading axis, as `jax.vmap` over the keys of a
+    generator gives. `fn` takes one of them and returns an Analysis, such as
+    `method.solve(problem.observations)`.
 
     The problems are dealt out to all devices, any number of either; see `on_all_devices`.
     """
-    if not isinstance(problems, Problem) or jnp.ndim(problems.truth) != 3:
+    if not isinstance(twins, Twin) or jnp.ndim(twins.truth) != 3:
         raise TypeError(
-            "problems is not a batch of problems: pass "
+            "twins is not a batch of problems: pass "
             "jax.vmap(lambda key: generate_problem(key=key))(keys)."
         )
 
     def one(problem):
         answer = fn(problem)
-        trajectory, extra = answer if isinstance(answer, tuple) else (answer, None)
-        return trajectory, extra, scores_of(trajectory, problem)
+        trajectory = trajectory_of(answer, problem)
+        return trajectory, answer, scores_of(trajectory, problem)
 
-    arrays, static = eqx.partition(problems, eqx.is_array)
-    (trajectories, extra, scores), seconds = on_all_devices(
+    arrays, static = eqx.partition(twins, eqx.is_array)
+    (trajectories, analysis, scores), seconds = on_all_devices(
         lambda arrays: each(lambda a: one(eqx.combine(a, static)), arrays), arrays
     )
     scores = {key: np.asarray(value, dtype=float) for key, value in scores.items()}
@@ -217,7 +255,7 @@ def sweep(
         scores=scores,
         rmse_trace=trace,
         trajectories=trajectories,
-        extra=extra,
+        analysis=analysis,
         n_diverged=int(np.sum(~np.all(np.isfinite(trace), axis=1))),
         seconds_per_problem=seconds / len(trace),
         train_time_s=train_time_s,

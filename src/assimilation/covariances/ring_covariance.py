@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from assimilation import checks
-from assimilation.climatology import Ring
-from assimilation.covariances import AbstractCovariance
+from assimilation.covariances.ring import Ring
+from assimilation.covariances.roots import AbstractCovariance
 
 
 class RingCovariance(AbstractCovariance):
@@ -61,7 +61,7 @@ class RingCovariance(AbstractCovariance):
 
         Raises ValueError for fewer than two samples or a length that is not positive.
         """
-        checks.shape((None, ring.n_sites * sum(ring.per_site)), samples=samples)
+        checks.shape(("n", ring.size), samples=samples)
         if len(samples) < 2:
             raise ValueError(f"samples has {len(samples)} member: pass two or more.")
         by_site = jnp.asarray(samples)[:, ring.by_site()]
@@ -84,7 +84,7 @@ class RingCovariance(AbstractCovariance):
         return jnp.zeros_like(vector).at[index].set(by_site.astype(vector.dtype))
 
     def in_structure(self):
-        size = self.ring.n_sites * sum(self.ring.per_site)
+        size = self.ring.size
         return jax.ShapeDtypeStruct((size,), self.spectrum.real.dtype)
 
     def square_root(self) -> "RingCovariance":

@@ -1,11 +1,8 @@
-"""Covariance operators that keep their structure, and their square roots.
+"""Covariance operators that keep their structure.
 
 A covariance here is any lineax operator tagged positive semidefinite. The classes
-below add structures that lineax lacks. `square_root` gives L with B = L L^T, which is
-all that the control variable transform x = x_b + L chi asks of a background.
+below add structures that lineax lacks.
 """
-
-from abc import abstractmethod
 
 import equinox as eqx
 import jax
@@ -15,26 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
-
-
-class AbstractCovariance(lx.AbstractLinearOperator):
-    """A symmetric, positive semidefinite operator on arrays of one shape."""
-
-    @abstractmethod
-    def square_root(self) -> lx.AbstractLinearOperator:
-        """An operator L, from controls to states, with L L^T equal to this one."""
-
-    def transpose(self):
-        return self
-
-    def as_matrix(self) -> Float[Array, "n n"]:
-        structure = self.in_structure()
-        rows = jnp.eye(structure.size, dtype=structure.dtype)
-        columns = jax.vmap(lambda row: self.mv(row.reshape(structure.shape)).ravel())
-        return columns(rows).T
-
-    def out_structure(self):
-        return self.in_structure()
+from assimilation.covariances.roots import AbstractCovariance, square_root
 
 
 class EachTime(AbstractCovariance):
@@ -115,21 +93,6 @@ def _(operator: EachTime) -> bool:
 @lx.diagonal.register
 def _(operator: EachTime) -> Float[Array, " n"]:
     return jnp.tile(lx.diagonal(operator.state_op), operator.n_time)
-
-
-def square_root(covariance: lx.AbstractLinearOperator) -> lx.AbstractLinearOperator:
-    """An operator L with L L^T = `covariance`: its own, a diagonal's, or Cholesky's."""
-    if isinstance(covariance, AbstractCovariance):
-        return covariance.square_root()
-    if isinstance(covariance, lx.TaggedLinearOperator):
-        return square_root(covariance.operator)
-    if isinstance(covariance, lx.MulLinearOperator):
-        return square_root(covariance.operator) * jnp.sqrt(covariance.scalar)
-    if isinstance(covariance, lx.IdentityLinearOperator):
-        return covariance
-    if lx.is_diagonal(covariance):
-        return lx.DiagonalLinearOperator(jnp.sqrt(lx.diagonal(covariance)))
-    return lx.MatrixLinearOperator(jnp.linalg.cholesky(covariance.as_matrix()))
 
 
 def scaled_identity(variance: float, size: int) -> lx.AbstractLinearOperator:

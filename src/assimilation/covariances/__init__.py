@@ -1,0 +1,1 @@
+"""Background covariances: structured operators, rings, and the climatologies they come from."""

@@ -1,0 +1,1 @@
+"""Twin experiments: problems with a known truth, cycles, scores and tables."""

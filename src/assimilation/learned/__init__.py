@@ -1,0 +1,1 @@
+"""Learned methods: training pairs, one training loop, networks and heads."""

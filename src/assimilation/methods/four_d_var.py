@@ -1,0 +1,116 @@
+"""What the 4DVars share, and the strong one: the model holds exactly."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import lineax as lx
+from jaxtyping import Array, Float
+
+from assimilation import checks
+from assimilation.methods.analysis import Analysis
+from assimilation.methods.growing_window import Found, Minimiser, Search, best_of_starts
+from assimilation.methods.levenberg_marquardt import levenberg_marquardt
+from assimilation.methods.method import Method
+from assimilation.methods.window_cost import WindowCost
+from assimilation.models.integrate import ForwardModel
+from assimilation.observations.operators import ObsOperator
+from assimilation.observations.window import Observations
+
+
+class FourDVar(Method):
+    """A 4DVar, but for its minimiser: see `StrongFourDVar` for the arguments."""
+
+    forward: ForwardModel
+    prior_mean: Float[Array, " D"]
+    prior_cov_op: lx.AbstractLinearOperator
+    obs_op: ObsOperator | None = None
+    obs_cov_op: lx.AbstractLinearOperator | None = None
+    rtol: float = eqx.field(default=1e-3, static=True)
+    grow_window: bool = eqx.field(default=True, static=True)
+    n_starts: int = eqx.field(default=16, static=True)
+    key: Array = eqx.field(default_factory=lambda: jax.random.key(0))
+
+    def __check_init__(self):
+        checks.forward_model(self.forward)
+        self.check_background()
+        checks.count(n_starts=self.n_starts, max_steps=self.n_iterations)
+        checks.positive(rtol=self.rtol)
+        checks.key(key=self.key)
+
+    @property
+    @abstractmethod
+    def n_iterations(self) -> int:
+        """The largest number of steps of one minimisation."""
+
+    @abstractmethod
+    def minimiser(self, window: WindowCost) -> Minimiser:
+        """How the cost of a window is minimised."""
+
+    def window(self, observations: Observations) -> WindowCost:
+        """The strong cost of a window."""
+        self.check_observations(observations)
+        return WindowCost.of(self.forward, self.prior_mean, self.prior_cov_op, observations)
+
+    def search(self, window: WindowCost, first_guess: Float[Array, " D"] | None) -> Found:
+        """The best minimum of the strong cost."""
+        guess = None if first_guess is None else window.control_of(first_guess)
+        how = Search(self.n_iterations, self.rtol, self.grow_window, self.n_starts, self.key)
+        return best_of_starts(window, self.minimiser(window), how, guess)
+
+    @eqx.filter_jit
+    def solve(
+        self, observations: Observations, first_guess: Float[Array, " D"] | None = None
+    ) -> Analysis:
+        """The analysis of one window.
+
+        A `first_guess` (D,) is an initial state to start from, with the whole window at
+        once; where it does not lead to a credible cost, the other starts follow.
+        """
+        window = self.window(observations)
+        best = self.search(window, first_guess)
+        diagnostics = best.diagnostics(observations.mask.sum())
+        return Analysis(window.initial_state(best.chi), diagnostics=diagnostics)
+
+
+class StrongFourDVar(FourDVar):
+    """Strong-constraint 4DVar with a window that grows, and several starts.
+
+    Minimises the cost of Talagrand & Courtier (1987, eq. 2.1) with a background term,
+    over the control variable chi: x_0 = x_b + L chi, B = L L^T, by damped Gauss-Newton
+    steps that must lower the cost. Over a long window a chaotic model gives the cost
+    many local minima. So the window grows by one observation time at a time, each
+    minimum being the next first guess (Pires, Vautard & Talagrand 1996). At the right
+    minimum 2 J is chi-square with as many degrees of freedom as there are observations:
+    where it lies more than three of its standard deviations above its mean, the start is
+    given up, and another one is drawn from the background, up to `n_starts` in all. The
+    lowest cost wins.
+
+    `forward` is any object with `dt` and `step(state, dt)`; `prior_mean` (D,) is the
+    background at the first time of the window, `prior_cov_op` its covariance B. `obs_op`
+    and `obs_cov_op` say what the values of a dense batch are. One minimisation takes at
+    most `max_steps` steps and ends when a step lowers the cost by less than a fraction
+    `rtol`. `grow_window=False` goes for the whole window at once. `key`, with the
+    window's observations, draws the further starts.
+    """
+
+    max_steps: int = eqx.field(default=60, static=True)
+
+    @property
+    def n_iterations(self) -> int:
+        return self.max_steps
+
+    def minimiser(self, window: WindowCost) -> Minimiser:
+        def minimise(chi, last, max_steps, rtol, damping):
+            lm = levenberg_marquardt(
+                lambda chi: window.cost(chi, last),
+                lambda chi: window.linearise(chi, last),
+                chi,
+                max_steps,
+                rtol,
+                self.max_steps + 1,
+                damping,
+            )
+            return lm, lm.iterations + (1 + chi.size) * lm.linearisations
+
+        return minimise

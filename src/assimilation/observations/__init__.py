@@ -1,0 +1,1 @@
+"""What is observed: operators, the observations of a window, and batches of windows."""
