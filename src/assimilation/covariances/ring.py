@@ -1,6 +1,6 @@
 """Rings: how a state lies on one, what its rotations are, and averages over them."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,7 @@ class Ring(NamedTuple):
     per_site: tuple[int, ...]
 
     @classmethod
-    def of(cls, forward: ForwardModel) -> Self | None:
+    def of(cls, forward: ForwardModel) -> "Ring | None":
         """The ring that a model lives on: K sites, with J more entries each, or None."""
         if not hasattr(forward, "K"):
             return None

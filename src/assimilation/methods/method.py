@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -25,7 +25,7 @@ class Method(eqx.Module):
         """The analysis of one window; under `jit` and `vmap` too."""
 
     @classmethod
-    def of(cls, problem: Problem, **settings: Any) -> Self:
+    def of(cls, problem: Problem, **settings: Any) -> "Method":
         """The method for a problem, with its model and background; `settings` come first."""
         checks.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
         names = {field.name for field in fields(cls)}
