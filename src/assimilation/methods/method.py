@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, PyTree
 
 from assimilation import checks
 from assimilation.methods.analysis import Analysis
@@ -80,7 +80,7 @@ def _on_each_window(method: Method, batch: Batch1D, times: tuple[int, ...]) -> A
     return each(one, batch.input, batch.mask)
 
 
-def each(function: Callable[..., Any], *arrays: Float[Array, "n ..."]) -> Any:
+def each(function: Callable[..., Any], *arrays: PyTree[Array]) -> Any:
     """Apply `function` to each slice along the first axis of `arrays`.
 
     On an accelerator all slices go side by side (`vmap`). On a CPU they go one after

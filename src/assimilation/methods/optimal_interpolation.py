@@ -45,7 +45,7 @@ class OptimalInterpolation(Static):
 
         def analyse(mean, rows):
             gain = _Gain(window, observations, rows)
-            expected = jax.vmap(observations.operator)(mean, gain.times)
+            expected = jax.vmap(observations.operator)(mean, observations.start + gain.times)
             departure = (observations.values[rows] - expected).ravel()
             departure = jnp.where(gain.mask > 0, departure, 0)
             weights = jax.scipy.linalg.cho_solve((gain.factor, True), departure)
