@@ -3,6 +3,7 @@
 import os
 
 import jax
+import jaxtyping
 import pytest
 
 # Most of a test's time is compilation, and what is compiled runs for milliseconds.
@@ -25,6 +26,14 @@ def float64():
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def untyped():
+    """Call as readers do: without the type checker, which would speak before the package."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture
