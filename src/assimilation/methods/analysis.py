@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from assimilation import checks
+from assimilation.methods.levenberg_marquardt import Minimum
 from assimilation.models.integrate import ForwardModel, forced_trajectory, free_forecast
+from assimilation.observations.window import Observations
 
 
 class Diagnostics(NamedTuple):
@@ -27,6 +29,18 @@ class Diagnostics(NamedTuple):
     converged: Bool[Array, ""]
     normalised_cost: Float[Array, ""]
     model_runs: Float[Array, ""]
+
+
+def diagnostics(found: Minimum, observations: Observations) -> Diagnostics:
+    """What a method reports about its minimisation."""
+    return Diagnostics(
+        found.cost,
+        found.history,
+        found.iterations,
+        found.converged,
+        2 * found.cost / observations.mask.sum(),
+        found.runs,
+    )
 
 
 class Analysis(NamedTuple):

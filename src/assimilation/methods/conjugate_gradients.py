@@ -19,9 +19,9 @@ def conjugate_gradient_step(
     """Solve (hessian + damping I) d = -gradient by at most `max_steps` products.
 
     Conjugate gradients (Nocedal & Wright 2006, algorithm 5.2) from zero: stopped at any
-    step, d lowers the quadratic model. Ends when the residual is below a fraction
-    `rtol` of the gradient. The Hessian is I + A^T A, so no curvature is below 1 and
-    nothing is ever divided by a small number.
+    step, d lowers the quadratic model. Ends when the residual is below a fraction `rtol`
+    of the gradient. The Hessian is I + A^T A, so no curvature is below 1 and nothing is
+    ever divided by a small number. A product counts as a tangent-linear and an adjoint run.
     """
     goal = rtol**2 * (gradient @ gradient)
 
@@ -39,4 +39,4 @@ def conjugate_gradient_step(
     )
     # hessian(move) = -gradient - rest - damping move, without one more product.
     predicted = 0.5 * (-gradient @ move + rest @ move + damping * (move @ move))
-    return Step(move, predicted, number)
+    return Step(move, predicted, runs=2 * number)

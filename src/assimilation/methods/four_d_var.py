@@ -4,13 +4,20 @@ from abc import abstractmethod
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.methods.analysis import Analysis
-from assimilation.methods.growing_window import Found, Minimiser, Search, best_of_starts
-from assimilation.methods.levenberg_marquardt import levenberg_marquardt
+from assimilation.methods.analysis import Analysis, diagnostics
+from assimilation.methods.growing_window import (
+    Minimiser,
+    credible,
+    last_row,
+    minimum_of_growing_window,
+    window_key,
+)
+from assimilation.methods.levenberg_marquardt import Minimum, levenberg_marquardt
 from assimilation.methods.method import Method
 from assimilation.methods.window_cost import WindowCost
 from assimilation.models.integrate import ForwardModel
@@ -52,12 +59,6 @@ class FourDVar(Method):
         self.check_observations(observations)
         return WindowCost.of(self.forward, self.prior_mean, self.prior_cov_op, observations)
 
-    def search(self, window: WindowCost, first_guess: Float[Array, " D"] | None) -> Found:
-        """The best minimum of the strong cost."""
-        guess = None if first_guess is None else window.control_of(first_guess)
-        how = Search(self.n_iterations, self.rtol, self.grow_window, self.n_starts, self.key)
-        return best_of_starts(window, self.minimiser(window), how, guess)
-
     @eqx.filter_jit
     def solve(
         self, observations: Observations, first_guess: Float[Array, " D"] | None = None
@@ -68,9 +69,44 @@ class FourDVar(Method):
         once; where it does not lead to a credible cost, the other starts follow.
         """
         window = self.window(observations)
-        best = self.search(window, first_guess)
-        diagnostics = best.diagnostics(observations.mask.sum())
-        return Analysis(window.initial_state(best.chi), diagnostics=diagnostics)
+        best = self.best_of_starts(window, first_guess)
+        return Analysis(window.initial_state(best.chi), diagnostics=diagnostics(best, observations))
+
+    def best_of_starts(self, window: WindowCost, first_guess: Float[Array, " D"] | None) -> Minimum:
+        """Try one start after another until the cost is credible; keep the lowest cost.
+
+        The first start is the background, or else `first_guess` with the whole window at
+        once; the others are drawn from the background.
+        """
+        mask = window.observations.mask
+        key = window_key(self.key, window.observations.values)
+        zero = jnp.zeros(window.root.in_size(), mask.dtype)
+        first = zero if first_guess is None else window.control_of(first_guess)
+
+        def another(carry):
+            number, best, _ = carry
+            drawn = jax.random.normal(jax.random.fold_in(key, number), zero.shape, zero.dtype)
+            found = minimum_of_growing_window(
+                window,
+                self.minimiser(window),
+                chi=jnp.where(number == 0, first, drawn),
+                at_once=(number == 0) & (first_guess is not None) | (not self.grow_window),
+                to_the_end=number == self.n_starts - 1,
+                max_steps=self.n_iterations,
+                rtol=self.rtol,
+            )
+            lower = found.cost < best.cost
+            chosen = jax.tree.map(lambda new, old: jnp.where(lower, new, old), found, best)
+            best = chosen._replace(
+                iterations=best.iterations + found.iterations, runs=best.runs + found.runs
+            )
+            return number + 1, best, 2 * best.cost <= credible(mask.sum())
+
+        nothing = Minimum.start(first, self.n_iterations, window.cost(first, last_row(mask)))
+        start = (jnp.zeros((), jnp.int32), nothing, jnp.zeros((), bool))
+        return jax.lax.while_loop(
+            lambda carry: (carry[0] < self.n_starts) & ~carry[2], another, start
+        )[1]
 
 
 class StrongFourDVar(FourDVar):
@@ -101,16 +137,13 @@ class StrongFourDVar(FourDVar):
         return self.max_steps
 
     def minimiser(self, window: WindowCost) -> Minimiser:
-        def minimise(chi, last, max_steps, rtol, damping):
-            lm = levenberg_marquardt(
-                lambda chi: window.cost(chi, last),
-                lambda chi: window.linearise(chi, last),
-                chi,
-                max_steps,
-                rtol,
-                self.max_steps + 1,
-                damping,
-            )
-            return lm, lm.iterations + (1 + chi.size) * lm.linearisations
-
-        return minimise
+        return lambda chi, last, max_steps, rtol, damping: levenberg_marquardt(
+            lambda chi: window.cost(chi, last),
+            lambda chi: window.linearise(chi, last),
+            chi,
+            self.max_steps,
+            max_steps,
+            rtol,
+            damping,
+            linearisation_runs=1 + chi.size,
+        )

@@ -22,27 +22,23 @@ class ByProducts(FourDVar):
         checks.positive(inner_rtol=self.inner_rtol)
 
     def minimiser(self, window: WindowCost) -> Minimiser:
-        # A tangent-linear run and an adjoint run count as one run of the model each.
-        def minimise(chi, last, max_steps, rtol, damping):
-            lm = levenberg_marquardt(
-                lambda chi: window.cost(chi, last),
-                lambda chi: Sweeps.around(window, chi, last),
-                chi,
-                max_steps,
-                rtol,
-                self.n_iterations + 1,
+        return lambda chi, last, max_steps, rtol, damping: levenberg_marquardt(
+            lambda chi: window.cost(chi, last),
+            lambda chi: Sweeps.around(window, chi, last),
+            chi,
+            self.n_iterations,
+            max_steps,
+            rtol,
+            damping,
+            lambda local, damping: conjugate_gradient_step(
+                local.gradient,
+                Sweeps(window, local.states, last).hessian,
                 damping,
-                lambda local, damping: conjugate_gradient_step(
-                    local.gradient,
-                    Sweeps(window, local.states, last).hessian,
-                    damping,
-                    self.n_inner,
-                    self.inner_rtol,
-                ),
-            )
-            return lm, lm.iterations + 2 * lm.linearisations + 2 * lm.products
-
-        return minimise
+                self.n_inner,
+                self.inner_rtol,
+            ),
+            linearisation_runs=2,
+        )
 
 
 class IncrementalFourDVar(ByProducts):

@@ -6,17 +6,11 @@ always be solved, and damping is needed only where the model is far from linear.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
-
-
-class Local(Protocol):
-    """What is known around a control: the cost, and what a step is made from."""
-
-    cost: Float[Array, ""]
 
 
 class NormalEquations(NamedTuple):
@@ -28,28 +22,33 @@ class NormalEquations(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step, how much it should lower the cost, and the products with A^T A it took."""
+    """A step, how much it should lower the cost, and the runs of the model it took."""
 
     move: Float[Array, " n"]
     predicted: Float[Array, ""]
-    products: Int[Array, ""]
+    runs: Int[Array, ""] | int = 0
 
 
-class LMState(NamedTuple):
-    """Where a minimisation stands.
+class Minimum(NamedTuple):
+    """Where a minimisation ended, or how far it has got.
 
-    `local` belongs to `chi`, except for all but its cost where `chi` has `moved`.
+    `history` holds the cost before the first iteration and after each one, constant
+    after the last; `runs` counts the runs of the model.
     """
 
     chi: Float[Array, " n"]
-    local: tuple
-    moved: Bool[Array, ""]
-    damping: Float[Array, ""]
+    cost: Float[Array, ""]
     history: Float[Array, " n_history"]
-    iterations: Int[Array, ""]
-    linearisations: Int[Array, ""]
-    products: Int[Array, ""]
     converged: Bool[Array, ""]
+    iterations: Int[Array, ""]
+    runs: Float[Array, ""]
+
+    @classmethod
+    def start(cls, chi: Float[Array, " n"], max_steps: int, cost: Any = jnp.inf) -> "Minimum":
+        """A control before anything was done to it."""
+        history = jnp.full(max_steps + 1, jnp.nan, chi.dtype)
+        none, cost = jnp.zeros((), jnp.int32), jnp.asarray(cost, chi.dtype)
+        return cls(chi, cost, history, jnp.zeros((), bool), none, jnp.zeros((), chi.dtype))
 
 
 def finite_or_inf(cost: Float[Array, ""]) -> Float[Array, ""]:
@@ -60,82 +59,66 @@ def finite_or_inf(cost: Float[Array, ""]) -> Float[Array, ""]:
 def cholesky_step(local: NormalEquations, damping: Float[Array, ""]) -> Step:
     """Solve (hessian + damping I) d = -gradient with the dense matrix."""
     matrix = local.hessian + damping * jnp.eye(local.gradient.size, dtype=local.gradient.dtype)
-    factor = jax.scipy.linalg.cho_factor(matrix)
-    move = -jax.scipy.linalg.cho_solve(factor, local.gradient)
-    predicted = -(local.gradient @ move + 0.5 * move @ local.hessian @ move)
-    return Step(move, predicted, jnp.zeros((), jnp.int32))
+    move = -jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix), local.gradient)
+    return Step(move, -(local.gradient @ move + 0.5 * move @ local.hessian @ move))
 
 
 def levenberg_marquardt(
     cost: Callable[[Float[Array, " n"]], Float[Array, ""]],
-    linearise: Callable[[Float[Array, " n"]], Local],
+    linearise: Callable[[Float[Array, " n"]], Any],
     chi: Float[Array, " n"],
+    history_size: int,
     max_steps: Int[Array, ""] | int,
     rtol: Float[Array, ""] | float,
-    history_size: int,
     damping: Float[Array, ""] | float = 0.0,
-    solve: Callable[[Local, Float[Array, ""]], Step] = cholesky_step,
-) -> LMState:
+    solve: Callable[[Any, Float[Array, ""]], Step] = cholesky_step,
+    linearisation_runs: int = 0,
+) -> Minimum:
     """Minimise `cost` from `chi`; accept a step only if its cost is finite and lower.
 
     Each step solves (hessian + damping I) d = -gradient. With damping zero that is
     Gauss-Newton; a rejected step raises it, a good one lowers it (Marquardt 1963).
     Stops when a step lowers the cost by less than a fraction `rtol` of it and damping is
-    not easing, or when no damped step helps any more. `max_steps` and `rtol` may be
-    traced values. `linearise` returns a named tuple with a `cost` and what `solve` makes
-    a step from.
+    not easing, or when no damped step helps any more. `max_steps`, at most `history_size`,
+    and `rtol` may be traced values. `linearise` returns a named tuple with a `cost` and
+    what `solve` makes a step from; it takes `linearisation_runs` runs of the model.
     """
 
-    def step(state: LMState) -> LMState:
-        chi, damping = state.chi, state.damping
-        local = jax.lax.cond(state.moved, linearise, lambda _: state.local, chi)
-        local = local._replace(cost=finite_or_inf(local.cost))
-        move, predicted, products = solve(local, damping)
-        new_cost = finite_or_inf(cost(chi + move))
-        better = new_cost < local.cost
-        agreement = (local.cost - new_cost) / predicted
+    def step(carry):
+        at, local, moved, damping = carry
+        # `local` belongs to `chi`, except for all but its cost where `chi` has moved.
+        local = jax.lax.cond(moved, linearise, lambda _: local, at.chi)
+        old = finite_or_inf(local.cost)
+        move, predicted, runs = solve(local, damping)
+        new = finite_or_inf(cost(at.chi + move))
+        better = new < old
+        agreement = (old - new) / predicted
         eased = jnp.where(agreement > 0.75, damping / 5, damping)
         eased = jnp.where(agreement < 0.25, 2 * damping + 0.1, eased)
         raised = jnp.maximum(4 * damping, 0.1)
         new_damping = jnp.where(better, jnp.where(eased < 0.1, 0.0, eased), raised)
-        # The smallest change that this float type can tell from rounding.
-        floor = 4 * jnp.finfo(chi.dtype).eps
         # While damping can still be eased, a small step says little about the distance left.
-        eased_further = new_damping < damping
-        small = better & ~eased_further & (local.cost - new_cost <= rtol * new_cost)
-        at_floor = predicted <= floor * local.cost
-        reached = jnp.where(better, new_cost, local.cost)
-        history = state.history.at[state.iterations].set(local.cost)
-        return LMState(
-            chi=jnp.where(better, chi + move, chi),
-            local=local._replace(cost=reached),
-            moved=better,
-            damping=new_damping,
-            history=history.at[state.iterations + 1].set(reached),
-            iterations=state.iterations + 1,
-            linearisations=state.linearisations + state.moved,
-            products=state.products + products,
+        small = better & (new_damping >= damping) & (old - new <= rtol * new)
+        # The smallest change that this float type can tell from rounding.
+        at_floor = predicted <= 4 * jnp.finfo(move.dtype).eps * old
+        reached = jnp.where(better, new, old)
+        history = at.history.at[at.iterations].set(old)
+        at = Minimum(
+            chi=jnp.where(better, at.chi + move, at.chi),
+            cost=reached,
+            history=history.at[at.iterations + 1].set(reached),
             converged=small | at_floor | (new_damping > 1e8),
+            iterations=at.iterations + 1,
+            runs=at.runs + 1 + runs + moved * linearisation_runs,
         )
+        return at, local._replace(cost=reached), better, new_damping
 
     # The first pass of the loop linearises too: the model is then compiled only once.
-    unknown = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(linearise, chi)
-    )
-    none = jnp.zeros((), jnp.int32)
-    start = LMState(
-        chi=chi,
-        local=unknown,
-        moved=jnp.ones((), bool),
-        damping=jnp.asarray(damping, chi.dtype),
-        history=jnp.zeros(history_size, chi.dtype),
-        iterations=none,
-        linearisations=none,
-        products=none,
-        converged=jnp.zeros((), bool),
-    )
+    unknown = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(linearise, chi))
+    damping = jnp.asarray(damping, chi.dtype)
+    start = (Minimum.start(chi, history_size), unknown, jnp.ones((), bool), damping)
     end = jax.lax.while_loop(
-        lambda state: ~state.converged & (state.iterations < max_steps), step, start
-    )
-    after = jnp.arange(history_size) > end.iterations
-    return end._replace(history=jnp.where(after, end.local.cost, end.history))
+        lambda carry: ~carry[0].converged & (carry[0].iterations < max_steps), step, start
+    )[0]
+    after = jnp.arange(history_size + 1) > end.iterations
+    return end._replace(history=jnp.where(after, end.cost, end.history))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from assimilation import checks
 from assimilation.covariances.roots import square_root
-from assimilation.methods.analysis import Analysis, Diagnostics
+from assimilation.methods.analysis import Analysis, diagnostics
 from assimilation.methods.levenberg_marquardt import (
     NormalEquations,
     finite_or_inf,
@@ -17,7 +17,6 @@ from assimilation.methods.levenberg_marquardt import (
 )
 from assimilation.methods.method import each
 from assimilation.methods.statics import Static
-from assimilation.methods.window_cost import whitened_departure
 from assimilation.observations.operators import ObsOperator
 from assimilation.observations.window import Observations
 
@@ -65,40 +64,36 @@ class ThreeDVar(Static):
 
             def residual(chi):
                 states = jnp.atleast_2d(state_of(chi))
-                departure = jax.vmap(
-                    lambda row, x: whitened_departure(observations, inverse_root, row, x)
-                )
                 seen = states if window.per_time else states[times]
-                return jnp.concatenate([chi, departure(rows, seen).ravel()])
+                departures = jax.vmap(lambda row, x: observations.departure(row, x, inverse_root))
+                return jnp.concatenate([chi, departures(rows, seen).ravel()])
 
             found = levenberg_marquardt(
                 lambda chi: finite_or_inf(0.5 * jnp.sum(residual(chi) ** 2)),
                 normal_equations(residual),
                 jnp.zeros(controls.size, mean.dtype),
                 self.max_steps,
+                self.max_steps,
                 self.rtol,
-                self.max_steps + 1,
             )
-            return state_of(found.chi), found.history, found.iterations, found.converged
+            return state_of(found.chi), found._replace(runs=0 * found.runs)
 
         rows = jnp.arange(len(times))
         if window.per_time:
-            found = each(lambda mean, row: minimise(mean, row[None]), window.mean[times], rows)
-            states = window.mean.at[times].set(found[0])
-            history, iterations = found[1].sum(axis=0), found[2].max()
-            converged = found[3].all()
+            at_times, each_found = each(
+                lambda mean, row: minimise(mean, row[None]), window.mean[times], rows
+            )
+            states = window.mean.at[times].set(at_times)
+            found = each_found._replace(
+                cost=each_found.cost.sum(),
+                history=each_found.history.sum(axis=0),
+                iterations=each_found.iterations.max(),
+                converged=each_found.converged.all(),
+                runs=each_found.runs.sum(),
+            )
         else:
-            states, history, iterations, converged = minimise(window.mean, rows)
-        cost = history[-1]
-        diagnostics = Diagnostics(
-            cost=cost,
-            cost_history=history,
-            iterations=iterations,
-            converged=converged,
-            normalised_cost=2 * cost / observations.mask.sum(),
-            model_runs=jnp.zeros_like(cost),
-        )
-        return Analysis(states[0], states, diagnostics=diagnostics)
+            states, found = minimise(window.mean, rows)
+        return Analysis(states[0], states, diagnostics=diagnostics(found, observations))
 
 
 def normal_equations(residual):

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from assimilation import checks
 from assimilation.covariances.roots import square_root
 from assimilation.covariances.structured import EachTime
-from assimilation.methods.analysis import Analysis, Diagnostics
+from assimilation.methods.analysis import Analysis, diagnostics
 from assimilation.methods.growing_window import last_row, share_of_window
 from assimilation.methods.incremental_four_d_var import ByProducts
 from assimilation.observations.window import Observations
@@ -59,23 +59,20 @@ class WeakFourDVar(ByProducts):
         `iterations` include the strong one.
         """
         strong = self.window(observations)
-        start = self.search(strong, first_guess)
+        start = self.best_of_starts(strong, first_guess)
         weak = strong._replace(error_root=square_root(self._over_window(observations.T_assim)))
         no_errors = jnp.zeros(weak.error_root.in_size(), start.chi.dtype)
         last = last_row(observations.mask)
-        lm, runs = self.minimiser(weak)(
+        found = self.minimiser(weak)(
             jnp.concatenate([start.chi, no_errors]), last, self.max_steps, self.rtol, 0.0
         )
-        increment, etas = weak.increment(lm.chi)
-        diagnostics = Diagnostics(
-            cost=lm.local.cost,
-            cost_history=lm.history,
-            iterations=start.iterations + lm.iterations,
-            converged=lm.converged,
-            normalised_cost=2 * lm.local.cost / observations.mask.sum(),
-            model_runs=start.model_runs + runs * share_of_window(weak, last),
+        found = found._replace(
+            iterations=start.iterations + found.iterations,
+            runs=start.runs + found.runs * share_of_window(weak, last),
         )
-        return Analysis(self.prior_mean + increment, etas=etas, diagnostics=diagnostics)
+        increment, etas = weak.increment(found.chi)
+        x0 = self.prior_mean + increment
+        return Analysis(x0, etas=etas, diagnostics=diagnostics(found, observations))
 
     def _over_window(self, n_steps: int) -> lx.AbstractLinearOperator:
         """Q on arrays (n_steps, D)."""

@@ -38,12 +38,6 @@ class WindowCost(NamedTuple):
         root = square_root(prior_cov_op)
         return cls(forward, prior_mean, root, observations, observations.inverse_root())
 
-    @property
-    def n_controls(self) -> int:
-        """Length of the control vector."""
-        errors = 0 if self.error_root is None else self.error_root.in_size()
-        return self.root.in_size() + errors
-
     def increment(self, chi: Float[Array, " n"]) -> tuple[Array, Array | None]:
         """L chi_0 (D,), and the model errors Q^{1/2} chi_eta (T_assim, D) or None."""
         size = self.root.in_size()
@@ -107,7 +101,7 @@ class WindowCost(NamedTuple):
 
     def departure(self, row: Row, state: Float[Array, " D"]) -> Float[Array, " N"]:
         """R^{-1/2} (h(x) - y) at one observed time; zero for a value that is missing."""
-        return whitened_departure(self.observations, self.inverse_root, row, state)
+        return self.observations.departure(row, state, self.inverse_root)
 
     @property
     def times(self) -> Int[Array, " n"]:
@@ -124,13 +118,3 @@ class WindowCost(NamedTuple):
         if etas is None:
             return lambda t, state: self.forward.step(state, self.forward.dt)
         return lambda t, state: self.forward.step(state, self.forward.dt) + etas[t]
-
-
-def whitened_departure(
-    seen: Observations, inverse_root: Array, row: Row, state: Float[Array, " D"]
-) -> Float[Array, " N"]:
-    """R^{-1/2} (h(x) - y) at the time of one row; zero for a value that is missing."""
-    expected = seen.operator(state, seen.start + jnp.array(seen.times)[row])
-    d = jnp.where(seen.mask[row] > 0, expected - seen.values[row], 0)
-    W = inverse_root[row]
-    return W * d if W.ndim == 1 else W @ d

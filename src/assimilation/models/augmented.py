@@ -25,7 +25,10 @@ class Augmented(eqx.Module):
     def __check_init__(self):
         checks.forward_model(self.forward)
         picked = self.where(self.forward)
-        if not isinstance(picked, tuple) or any(jnp.ndim(value) for value in picked):
+        scalars = isinstance(picked, tuple) and all(
+            eqx.is_inexact_array_like(value) and jnp.ndim(value) == 0 for value in picked
+        )
+        if not (scalars and picked):
             raise TypeError(
                 f"where picks {picked!r}: pass a function from a model to a tuple of its "
                 "scalar parameters, such as lambda model: (model.F,)."

@@ -131,6 +131,15 @@ class Observations(eqx.Module):
         factor = jnp.linalg.cholesky(self.filled_error())
         return self.mask[:, :, None] * invert(factor) * self.mask[:, None, :]
 
+    def departure(
+        self, row: Time, state: Float[Array, " D"], inverse_root: Float[Array, "n ..."]
+    ) -> Float[Array, " N"]:
+        """R^{-1/2} (h(x) - y) at the time of one row; zero for a value that is missing."""
+        expected = self.operator(state, self.start + jnp.array(self.times)[row])
+        d = jnp.where(self.mask[row] > 0, expected - self.values[row], 0)
+        W = inverse_root[row]
+        return W * d if W.ndim == 1 else W @ d
+
     def with_errors(self, white: Float[Array, "n N"]) -> "Observations":
         """The same observations plus R^{1/2} times standard normal numbers (n, N)."""
         if self.error.ndim == 2:
