@@ -151,10 +151,10 @@ def _cycle(method, operator, windows, key, times, T_assim, length) -> Cycle:
 
 
 def _one_for_each_time(seen: Observations) -> _Windows:
-    starts = np.array(seen.times)
-    lengths = np.diff(starts, append=seen.T_assim + 1)
+    times = np.array(seen.times)
+    lengths = np.diff(times, append=seen.T_assim + 1)
     rows = (seen.values[:, None], seen.mask[:, None], seen.error[:, None])
-    return _Windows(*rows, starts, lengths)
+    return _Windows(*rows, seen.start + times, lengths)
 
 
 def _of_length(seen: Observations, n_steps: int) -> tuple[tuple[int, ...], _Windows]:
@@ -176,5 +176,5 @@ def _of_length(seen: Observations, n_steps: int) -> tuple[tuple[int, ...], _Wind
     size = seen.values.shape[1]
     no_error = 1.0 if seen.error.ndim == 2 else jnp.eye(size)
     rows = (cut(seen.values, 0.0), cut(seen.mask, 0.0), cut(seen.error, no_error))
-    starts = np.arange(n_windows) * n_steps
+    starts = seen.start + np.arange(n_windows) * n_steps
     return times, _Windows(*rows, starts, np.full(n_windows, n_steps))
