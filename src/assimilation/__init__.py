@@ -16,15 +16,8 @@ from assimilation.experiments.generators import (
     generate_l96_problem,
     generate_problem,
 )
-from assimilation.experiments.results import (
-    MethodResult,
-    SweepResult,
-    assemble_full_trajectory,
-    compare,
-    mean_interval,
-    run_method,
-    sweep,
-)
+from assimilation.experiments.results import MethodResult, SweepResult, compare, mean_interval
+from assimilation.experiments.running import assemble_full_trajectory, run_method, sweep
 from assimilation.experiments.scores import (
     RankHistogram,
     coverage,
