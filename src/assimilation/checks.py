@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 import numpy as np
+from jaxtyping import Array
 
 
 def is_concrete(value: Any) -> bool:
@@ -20,10 +21,21 @@ def is_concrete(value: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value))
 
 
+def array(name: str, value: Any) -> Array:
+    """`value` as an array of the default float type; TypeError if it is not numbers."""
+    try:
+        return jnp.asarray(value, float)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {type(value).__name__}: pass an array of numbers.") from None
+
+
 def positive(**arguments: Any) -> None:
     """Raise ValueError unless each argument is a finite number above zero."""
     for name, value in arguments.items():
-        if is_concrete(value) and not (np.isfinite(value) and value > 0):
+        if not is_concrete(value):
+            continue
+        number = eqx.is_array_like(value) and np.ndim(value) == 0
+        if not number or not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value!r}: pass a finite number above zero.")
 
 
@@ -131,6 +143,7 @@ def variances(name: str, value: Any) -> None:
     """Raise ValueError unless concrete variances (n, N) or covariances (n, N, N) are positive."""
     if not is_concrete(value):
         return
+    finite(**{name: value})
     value = np.asarray(value, dtype=np.float64)
     if value.ndim == 3 and not np.allclose(value, value.swapaxes(1, 2), rtol=1e-5):
         raise ValueError(f"{name} is not symmetric: pass (matrix + matrix.T) / 2.")

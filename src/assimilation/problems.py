@@ -52,6 +52,11 @@ class Problem(eqx.Module):
         checks.is_a(Background, advice, background=self.background)
         advice = "Observations(times, values, operator, error)"
         checks.is_a(Observations, advice, observations=self.observations)
+        if jnp.ndim(self.background.mean) == 1:
+            self.observations.check_state(self.D)
+        if self.Q_op_state is not None:
+            checks.covariance("Q_op_state", self.Q_op_state, (self.D,))
+            checks.positive_definite("Q_op_state", self.Q_op_state)
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for names that are not fields or properties of the problem.

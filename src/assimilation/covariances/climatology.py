@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,18 +53,28 @@ def climatology(
     checks.forward_model(forward)
     checks.count(n_runs=n_runs, n_samples=n_samples, every=every)
     checks.count(0, n_spin_up=n_spin_up)
-    if not checks.is_concrete(forward):
+    if not checks.is_concrete((forward, start)):
         raise TypeError(
             "the parameters of forward are traced, and a climatology needs their values: "
-            "compute climatology(...) before, and pass it as statistics=."
+            "compute climatology(...) before, and pass it to twin as statistics=."
         )
-    leaves, structure = jax.tree.flatten((forward, start))
-    values = tuple(leaf if callable(leaf) else np.asarray(leaf).tobytes() for leaf in leaves)
     counts = (n_runs, n_spin_up, n_samples, every)
+    leaves, structure = jax.tree.flatten((forward, start))
+    if not all(callable(leaf) or eqx.is_array_like(leaf) for leaf in leaves):
+        # JAX cannot see into a plain object, whose parameters may have changed.
+        return _free_runs(forward, start, ring, *counts)
+    values = tuple(leaf if callable(leaf) else _contents(leaf) for leaf in leaves)
     key = (structure, values, ring, counts, jnp.result_type(float))
     if key not in _KNOWN:
         _KNOWN[key] = _free_runs(forward, start, ring, *counts)
     return _KNOWN[key]
+
+
+def _contents(leaf) -> tuple:
+    """What tells the value of a number or an array from others, in the current float type."""
+    array = np.asarray(leaf)
+    array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+    return array.shape, array.dtype.str, array.tobytes()
 
 
 def _free_runs(forward, start, ring, n_runs, n_spin_up, n_samples, every) -> Climatology:

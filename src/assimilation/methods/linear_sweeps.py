@@ -96,24 +96,21 @@ class Sweeps(NamedTuple):
     def seen(self, i: Row, departure: Float[Array, " N"]) -> Float[Array, " D"]:
         """H^T R^{-T/2} times the departure (N,) of one row.
 
-        Where the operator is not differentiable at a missing value, zero times infinity is
-        not zero. Then the values are taken one by one, and the missing ones left out.
+        Where the operator is not differentiable at a missing value, the adjoint of that
+        value is zero times infinity, which is not zero and spreads over the state. Forwards
+        the two stay apart: then the state's entries are taken one by one.
         """
         x = self.states[self.window.times[i]]
-        W = self.window.inverse_root[i]
-        weighted = W * departure if W.ndim == 1 else W.T @ departure
-        operator, time = self.window.observations.operator, self.window.observations.start
-        pull = jax.vjp(lambda x: operator(x, time + self.window.times[i]), x)[1]
-        mask = self.window.observations.mask[i]
+        pull = jax.vjp(lambda x: self.window.departure(i, x), x)[1]
+        together = pull(departure)[0]
 
         def one_by_one():
-            def value(j, total):
-                alone = jnp.zeros_like(weighted).at[j].set(weighted[j])
-                return total + jnp.where(mask[j] > 0, pull(alone)[0], 0)
+            def entry(k):
+                unit = jnp.zeros_like(x).at[k].set(1)
+                return jax.jvp(lambda x: self.window.departure(i, x), (x,), (unit,))[1] @ departure
 
-            return jax.lax.fori_loop(0, mask.size, value, jnp.zeros_like(x))
+            return jax.lax.map(entry, jnp.arange(x.size))
 
-        together = pull(weighted)[0]
         return jax.lax.cond(jnp.isfinite(together).all(), lambda: together, one_by_one)
 
     def hessian(self, change: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -56,13 +56,7 @@ class Method(eqx.Module):
         """Raise unless the observations are of states such as this method's."""
         advice = "Observations(times, values, operator, error), such as problem.observations"
         checks.is_a(Observations, advice, observations=observations)
-        state = jax.ShapeDtypeStruct(jnp.shape(self.prior_mean)[-1:], observations.values.dtype)
-        got = jax.eval_shape(observations.operator, state, 0).shape
-        if got != (n_values := observations.values.shape[1:]):
-            raise ValueError(
-                f"operator gives shape {got} from a state {state.shape}, and values have "
-                f"{n_values} at each time: pass one with as many values."
-            )
+        observations.check_state(jnp.shape(self.prior_mean)[-1])
 
 
 @eqx.filter_jit

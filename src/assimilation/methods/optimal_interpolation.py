@@ -7,10 +7,9 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
 from assimilation.methods.analysis import Analysis, Diagnostics
 from assimilation.methods.statics import Static, Window
-from assimilation.observations.operators import LinearObs, ObsOperator
+from assimilation.observations.operators import ObsOperator, is_linear
 from assimilation.observations.window import Observations, full
 
 
@@ -79,6 +78,7 @@ class OptimalInterpolation(Static):
         trajectory (T D, T D): large.
         """
         window = self.over_window(observations)
+        _must_be_linear("operator", observations.operator)
         rows = np.arange(len(observations.times))
         if window.per_time and len(rows) != 1:
             raise ValueError(
@@ -92,7 +92,10 @@ class OptimalInterpolation(Static):
 
 
 def _must_be_linear(name: str, operator: ObsOperator) -> None:
-    checks.is_a(LinearObs, "LinearObs(H_mat=...), or use ThreeDVar", **{name: operator})
+    if not is_linear(operator):
+        raise TypeError(
+            f"{name} is {type(operator).__name__}: pass LinearObs(H_mat=...), or use ThreeDVar."
+        )
 
 
 class _Gain:
@@ -104,13 +107,12 @@ class _Gain:
     def __init__(self, window: Window, observations: Observations, rows):
         self.mask = observations.mask[rows].ravel()
         self.times = jnp.array(observations.times)[rows]
-        size = window.mean.shape[-1]
 
         def transposed(row, time):
             """The rows (N, D) of H at one time, on the whole trajectory where B is over it."""
             at = observations.start + time
-            H = jax.jacrev(lambda x: observations.operator(x, at))(jnp.zeros(size))
-            H = observations.mask[row][:, None] * H
+            there = observations.mask[row][:, None] > 0
+            H = jnp.where(there, observations.operator.matrix(at), 0)
             if window.per_time:
                 return H
             return jnp.zeros((len(H), *window.mean.shape)).at[:, time].set(H)

@@ -26,7 +26,7 @@ class Augmented(eqx.Module):
         checks.forward_model(self.forward)
         picked = self.where(self.forward)
         scalars = isinstance(picked, tuple) and all(
-            eqx.is_inexact_array_like(value) and jnp.ndim(value) == 0 for value in picked
+            eqx.is_array_like(value) and jnp.ndim(value) == 0 for value in picked
         )
         if not (scalars and picked):
             raise TypeError(

@@ -1,7 +1,8 @@
 """Operators: from a state to what an instrument would show without error."""
 
+import inspect
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -52,8 +53,10 @@ class LinearObs(eqx.Module):
         if callable(H_mat) and not isinstance(H_mat, lx.AbstractLinearOperator):
             H_mat = Fixed.of(H_mat)
         elif not isinstance(H_mat, lx.AbstractLinearOperator):
+            H_mat = checks.array("H_mat", H_mat)
             checks.shape(("N", "D"), H_mat=H_mat)
-            H_mat = lx.MatrixLinearOperator(jnp.asarray(H_mat))
+            checks.finite(H_mat=H_mat)
+            H_mat = lx.MatrixLinearOperator(H_mat)
         if isinstance(H_mat, lx.AbstractLinearOperator):
             shape = H_mat.in_structure().shape
             if isinstance(H_mat, lx.IdentityLinearOperator) and len(shape) == 2:
@@ -67,7 +70,15 @@ class LinearObs(eqx.Module):
         if isinstance(self.H_mat, lx.AbstractLinearOperator):
             checks.shape(self.H_mat.in_structure().shape, state=state)
             return self.H_mat.mv(state)
-        return self.H_mat(time) @ state
+        matrix = self.H_mat(time)
+        checks.shape(("N", *jnp.shape(state)), **{"what H_mat(time) gives": matrix})
+        return matrix @ state
+
+    def matrix(self, time: Time = 0) -> Float[Array, "N D"]:
+        """H at one time, as a matrix."""
+        if isinstance(self.H_mat, lx.AbstractLinearOperator):
+            return self.H_mat.as_matrix()
+        return self.H_mat(time)
 
 
 class NonlinearObs(eqx.Module):
@@ -93,8 +104,20 @@ class Together(eqx.Module):
 
     operators: tuple[ObsOperator, ...]
 
-    def __call__(self, state, time):
+    def __call__(self, state: Float[Array, " D"], time: Time = 0) -> Float[Array, " N"]:
+        """The observations (N,) of a state (D,), without noise."""
         return jnp.concatenate([operator(state, time) for operator in self.operators])
+
+    def matrix(self, time: Time = 0) -> Float[Array, "N D"]:
+        """H at one time, as a matrix, if all instruments are linear."""
+        return jnp.concatenate([operator.matrix(time) for operator in self.operators])
+
+
+def is_linear(operator: ObsOperator) -> bool:
+    """True for `LinearObs`, and for several of them together."""
+    if isinstance(operator, Together):
+        return all(map(is_linear, operator.operators))
+    return isinstance(operator, LinearObs)
 
 
 def identity(size: int) -> LinearObs:
@@ -102,3 +125,14 @@ def identity(size: int) -> LinearObs:
     return LinearObs(
         lx.IdentityLinearOperator(jax.ShapeDtypeStruct((size,), jnp.result_type(float)))
     )
+
+
+def check_operator(operator: Any) -> None:
+    """Raise TypeError unless an operator can be called with a state and a time."""
+    advice = "pass LinearObs(H_mat=...), NonlinearObs(function) or a function of state and time."
+    if not callable(operator):
+        raise TypeError(f"operator is {type(operator).__name__}: {advice}")
+    try:
+        inspect.signature(operator).bind(None, None)
+    except TypeError:
+        raise TypeError(f"operator takes no state and time: {advice}") from None

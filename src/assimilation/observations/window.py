@@ -1,5 +1,7 @@
 """The observations of one window: values, times, operator and errors."""
 
+from operator import index
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from jaxtyping import Array, Float
 from assimilation import checks
 from assimilation.covariances.structured import EachTime
 from assimilation.observations.batch import Batch1D
-from assimilation.observations.operators import Fixed, ObsOperator, Time, Together
+from assimilation.observations.operators import Fixed, ObsOperator, Time, Together, check_operator
 
 
 class Observations(eqx.Module):
@@ -39,7 +41,7 @@ class Observations(eqx.Module):
     T_assim: int = eqx.field(static=True)
 
     def __init__(self, times, values, operator, error, mask=None, T_assim=None, start=0):
-        self.times = tuple(int(time) for time in times)
+        self.times = _steps(times)
         self.T_assim = max(self.times, default=0) if T_assim is None else T_assim
         checks.count(0, T_assim=self.T_assim)
         ordered = all(a < b for a, b in zip(self.times, self.times[1:], strict=False))
@@ -48,21 +50,31 @@ class Observations(eqx.Module):
                 f"times={self.times}: pass at least one step, in increasing order, from 0 to "
                 f"T_assim={self.T_assim}."
             )
+        values = checks.array("values", values)
         checks.shape((len(self.times), "N"), values=values)
-        if not callable(operator):
-            raise TypeError(
-                f"operator is {type(operator).__name__}: pass LinearObs(H_mat=...), "
-                "NonlinearObs(function) or a function of state and time."
-            )
-        values = jnp.asarray(values)
-        mask = jnp.ones_like(values) if mask is None else jnp.asarray(mask, values.dtype)
+        check_operator(operator)
+        mask = jnp.ones_like(values) if mask is None else checks.array("mask", mask)
         checks.shape(values.shape, mask=mask)
         checks.zeros_and_ones(mask=mask)
+        if checks.is_concrete(mask) and not np.any(mask):
+            raise ValueError("mask is empty: pass at least one observation (a 1).")
         # What is missing may be anything, and must not spread.
         self.values = jnp.where(mask > 0, values, 0)
         checks.finite(values=self.values)
         self.mask, self.operator, self.start = mask, Fixed.of(operator), start
         self.error = error_array(error, *values.shape)
+
+    def check_state(self, size: int) -> None:
+        """Raise ValueError unless the operator makes N values of a state (size,)."""
+        n_values = self.values.shape[-1:]
+        state = jax.ShapeDtypeStruct((size,), self.values.dtype)
+        got = jax.eval_shape(self.operator, state, 0)
+        if getattr(got, "shape", None) != n_values:
+            raise ValueError(
+                f"operator gives {getattr(got, 'shape', type(got).__name__)} from a state "
+                f"({size},), and values have shape {n_values} at each time: pass an operator "
+                "with one entry for each of the values."
+            )
 
     def dense(self) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
         """Values and mask (T_assim + 1, N), with zeros where nothing was observed."""
@@ -81,11 +93,16 @@ class Observations(eqx.Module):
         """The observations of several instruments, each with its own times, as one.
 
         Their errors are independent of each other. Raises ValueError if their windows
-        differ.
+        differ, TypeError for anything but Observations.
         """
+        for each in instruments:
+            checks.is_a(cls, "Observations(...) of one instrument each", instruments=each)
         windows = sorted({each.T_assim for each in instruments})
         if len(windows) != 1:
             raise ValueError(f"instruments have T_assim={windows}: pass some, with one T_assim.")
+        starts = [each.start for each in instruments]
+        if checks.is_concrete(starts) and any(start != starts[0] for start in starts):
+            raise ValueError(f"instruments have start={starts}: pass some, with one start.")
         times = sorted({time for each in instruments for time in each.times})
 
         def spread(each, rows, empty):
@@ -108,7 +125,7 @@ class Observations(eqx.Module):
             error,
             mask=jnp.concatenate([spread(each, each.mask, 0.0) for each in instruments], axis=1),
             T_assim=windows[0],
-            start=instruments[0].start,
+            start=starts[0],
         )
 
     def filled_error(self) -> Float[Array, "n N"] | Float[Array, "n N N"]:
@@ -154,6 +171,17 @@ def full(error: Float[Array, "n N"] | Float[Array, "n N N"]) -> Float[Array, "n 
     return error if error.ndim == 3 else jax.vmap(jnp.diag)(error)
 
 
+def _steps(times) -> tuple[int, ...]:
+    """Times as whole numbers."""
+    try:
+        steps = tuple(index(time) for time in times)
+    except TypeError:
+        raise TypeError(
+            f"times={times!r}: pass a sequence of whole numbers of steps, such as (0, 5, 10)."
+        ) from None
+    return steps
+
+
 def error_array(error, n: int, size: int) -> Float[Array, "n N"] | Float[Array, "n N N"]:
     """Variances (n, N) or covariances (n, N, N), from any form in which errors are given."""
     if isinstance(error, EachTime):
@@ -171,10 +199,15 @@ def error_array(error, n: int, size: int) -> Float[Array, "n N"] | Float[Array, 
             error = jnp.broadcast_to(error.as_matrix(), (n, size, size))
         else:
             raise ValueError("error links several times: pass covariances (n, N, N).")
-    elif jnp.ndim(error) == 0:
+    elif np.ndim(error) == 0:
         checks.positive(error=error)
         error = jnp.full((n, size), jnp.asarray(error, float) ** 2)
-    error = jnp.asarray(error, float)
+    error = checks.array("error", error)
+    if error.ndim not in (2, 3):
+        raise ValueError(
+            f"error has shape {error.shape}: pass a standard deviation, a covariance operator "
+            f"on ({size},), variances ({n}, {size}) or covariances ({n}, {size}, {size})."
+        )
     checks.shape((n, size) if error.ndim == 2 else (n, size, size), error=error)
     checks.variances("error", error)
     return error

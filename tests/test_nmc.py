@@ -12,7 +12,7 @@ from assimilation import forecast_differences
 class Doubling(eqx.Module):
     """A model that doubles the state in each step."""
 
-    dt: float = 1.0
+    dt: float = eqx.field(default=1.0, static=True)
 
     def step(self, state, dt):
         return 2 * state
@@ -32,6 +32,7 @@ def test_perfect_analyses_differ_nowhere():
     assert jnp.all(found == 0)
 
 
+@pytest.mark.usefixtures("untyped")
 def test_bad_input_is_named():
     analyses = jnp.ones((3, 2))
     with pytest.raises(ValueError, match="long=1"):
