@@ -101,13 +101,39 @@ def is_a(expected: type, advice: str, **arguments: Any) -> None:
             raise TypeError(f"{name} is {type(value).__name__}: pass {advice}.")
 
 
+def start(function: Any) -> None:
+    """Raise TypeError unless a `start` can be called."""
+    if not callable(function):
+        raise TypeError(
+            f"start is {type(function).__name__}: pass a function from a random key to a state "
+            "(D,) to spin up from."
+        )
+
+
+def parameters(forward: Any) -> None:
+    """Raise ValueError unless a model's parameters are finite numbers and `dt` is above zero."""
+    positive(dt=forward.dt)
+    for name, field in forward.__dataclass_fields__.items():
+        values = jax.tree.leaves(getattr(forward, name))
+        if field.metadata.get("static") or not is_concrete(values):
+            continue
+        if not all(eqx.is_array_like(value) and np.all(np.isfinite(value)) for value in values):
+            raise ValueError(f"{name}={getattr(forward, name)!r}: pass finite numbers.")
+
+
+def operator(**arguments: Any) -> None:
+    """Raise TypeError unless each argument is a lineax operator."""
+    for name, op in arguments.items():
+        if not isinstance(op, lx.AbstractLinearOperator):
+            raise TypeError(
+                f"{name} is {type(op).__name__}: pass a lineax operator, such as "
+                "dense(matrix) or scaled_identity(variance, size)."
+            )
+
+
 def covariance(name: str, op: Any, shape_wanted: tuple[int, ...]) -> None:
     """Raise unless `op` is a positive semidefinite lineax operator on that shape."""
-    if not isinstance(op, lx.AbstractLinearOperator):
-        raise TypeError(
-            f"{name} is {type(op).__name__}: pass a lineax operator, such as "
-            "lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)."
-        )
+    operator(**{name: op})
     got = op.in_structure().shape
     if got != tuple(shape_wanted) or op.out_structure().shape != got:
         raise ValueError(

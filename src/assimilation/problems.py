@@ -21,7 +21,7 @@ class Background(eqx.Module):
     Raises ValueError if they do not fit together or B is not positive definite.
     """
 
-    mean: Float[Array, " D"]
+    mean: Float[Array, " D"] = eqx.field(converter=lambda mean: checks.array("mean", mean))
     covariance: lx.AbstractLinearOperator
 
     def __check_init__(self):
@@ -48,7 +48,7 @@ class Problem(eqx.Module):
 
     def __check_init__(self):
         checks.forward_model(self.forward)
-        advice = "Background(mean, covariance), such as climatology(...).background"
+        advice = "Background(mean, covariance)"
         checks.is_a(Background, advice, background=self.background)
         advice = "Observations(times, values, operator, error)"
         checks.is_a(Observations, advice, observations=self.observations)
@@ -149,4 +149,5 @@ class Problem(eqx.Module):
 
 def assim_batch(problem: Problem) -> Batch1D:
     """The problem's window as a batch of one: what a method is allowed to see."""
+    checks.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
     return problem.observations.batch()

@@ -51,6 +51,9 @@ def climatology(
     ValueError for counts below one and FloatingPointError if the free runs overflow.
     """
     checks.forward_model(forward)
+    checks.start(start)
+    if ring is not None:
+        checks.is_a(Ring, "Ring(n_sites, per_site), or None", ring=ring)
     checks.count(n_runs=n_runs, n_samples=n_samples, every=every)
     checks.count(0, n_spin_up=n_spin_up)
     if not checks.is_concrete((forward, start)):
@@ -79,7 +82,9 @@ def _contents(leaf) -> tuple:
 
 def _free_runs(forward, start, ring, n_runs, n_spin_up, n_samples, every) -> Climatology:
     def run(key):
-        state = spun_up(forward, start(key), n_spin_up)
+        first = start(key)
+        checks.shape(("D",), **{"what start(key) gives": first})
+        state = spun_up(forward, first, n_spin_up)
 
         def later(state, _):
             return (state := spun_up(forward, state, every)), state

@@ -1,23 +1,31 @@
 """Rings: how a state lies on one, what its rotations are, and averages over them."""
 
-from typing import NamedTuple
-
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from assimilation import checks
 from assimilation.models.integrate import ForwardModel
 
 
-class Ring(NamedTuple):
+class Ring(eqx.Module):
     """How a state vector lies on a ring: `n_sites` sites, `per_site` entries each.
 
     `per_site` lists the entries that each site owns in the consecutive blocks of the
-    state: (1,) for Lorenz-96, (1, J) for the two-level system.
+    state: (1,) for Lorenz-96, (1, J) for the two-level system. Raises ValueError for
+    anything but positive whole numbers.
     """
 
-    n_sites: int
-    per_site: tuple[int, ...]
+    n_sites: int = eqx.field(static=True)
+    per_site: tuple[int, ...] = eqx.field(static=True)
+
+    def __check_init__(self):
+        checks.count(n_sites=self.n_sites)
+        if not isinstance(self.per_site, tuple) or not self.per_site:
+            raise ValueError(f"per_site={self.per_site!r}: pass a tuple, such as (1,) or (1, J).")
+        for size in self.per_site:
+            checks.count(per_site=size)
 
     @classmethod
     def of(cls, forward: ForwardModel) -> "Ring | None":

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
+from assimilation import checks
+
 
 class AbstractCovariance(lx.AbstractLinearOperator):
     """A symmetric, positive semidefinite operator on arrays of one shape."""
@@ -33,6 +35,7 @@ def square_root(covariance: lx.AbstractLinearOperator) -> lx.AbstractLinearOpera
 
     x = x_b + L chi then has covariance B where chi is standard normal.
     """
+    checks.operator(covariance=covariance)
     if isinstance(covariance, AbstractCovariance):
         return covariance.square_root()
     if isinstance(covariance, lx.TaggedLinearOperator):

@@ -25,6 +25,10 @@ class EachTime(AbstractCovariance):
     state_op: lx.AbstractLinearOperator
     n_time: int = eqx.field(static=True)
 
+    def __check_init__(self):
+        checks.operator(state_op=self.state_op)
+        checks.count(n_time=self.n_time)
+
     def mv(self, vector: Float[Array, "T D"]) -> Float[Array, "T D"]:
         return jax.vmap(self.state_op.mv)(vector)
 
@@ -49,9 +53,19 @@ class LowRank(AbstractCovariance):
 
     factor: Float[Array, "n_samples ..."]
 
+    def __check_init__(self):
+        if jnp.ndim(self.factor) < 2:
+            raise ValueError(
+                f"factor has shape {jnp.shape(self.factor)}: pass one with samples first and "
+                "the state after them, such as (n_samples, D)."
+            )
+
     @classmethod
     def from_samples(cls, samples: Float[Array, "n_samples ..."]) -> "LowRank":
         """The sample covariance of `samples` (first axis), as a low-rank operator."""
+        samples = checks.array("samples", samples)
+        if samples.ndim < 2:
+            raise ValueError(f"samples has shape {samples.shape}: pass one of (n_samples, D).")
         if samples.shape[0] < 2:
             raise ValueError(f"samples has {samples.shape[0]} member: pass two or more.")
         return cls((samples - samples.mean(axis=0)) / (samples.shape[0] - 1) ** 0.5)
@@ -97,6 +111,7 @@ def _(operator: EachTime) -> Float[Array, " n"]:
 
 def scaled_identity(variance: float, size: int) -> lx.AbstractLinearOperator:
     """`variance` times the identity on vectors of length `size`."""
+    checks.count(size=size)
     diagonal = lx.DiagonalLinearOperator(jnp.full(size, variance))
     return lx.TaggedLinearOperator(diagonal, lx.positive_semidefinite_tag)
 
@@ -108,11 +123,17 @@ def scaled(
 
     Raises ValueError if a known `factor` is not above zero.
     """
-    if checks.is_concrete(factor):
-        checks.positive(factor=float(factor))
+    checks.operator(covariance=covariance)
+    checks.positive(factor=factor)
     return lx.TaggedLinearOperator(covariance * factor, lx.positive_semidefinite_tag)
 
 
 def dense(matrix: Float[Array | np.ndarray, "D D"]) -> lx.AbstractLinearOperator:
-    """A covariance matrix (D, D) as a tagged lineax operator."""
-    return lx.MatrixLinearOperator(jnp.asarray(matrix), lx.positive_semidefinite_tag)
+    """A covariance matrix (D, D) as a tagged lineax operator.
+
+    Raises ValueError if it is not square.
+    """
+    matrix = checks.array("matrix", matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"matrix has shape {matrix.shape}: pass a covariance (D, D).")
+    return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)

@@ -12,7 +12,7 @@ from assimilation import checks
 from assimilation.covariances.climatology import Climatology, climatology, constant
 from assimilation.covariances.structured import dense, scaled_identity
 from assimilation.models.integrate import ForwardModel, free_forecast, spun_up
-from assimilation.observations.operators import ObsOperator
+from assimilation.observations.operators import ObsOperator, check_operator
 from assimilation.observations.window import Observations
 from assimilation.problems import Background, Problem
 
@@ -71,11 +71,19 @@ def twin(
     checks.forward_model(forward)
     check_window(key, T_assim, T_total, obs_every)
     checks.count(0, spin_up=spin_up)
+    checks.start(start)
+    check_operator(operator)
+    if statistics is not None:
+        advice = "climatology(...), or Climatology(mean, covariance, samples)"
+        checks.is_a(Climatology, advice, statistics=statistics)
     k_start, k_noise = jax.random.split(key)
-    truth = free_forecast(forward, spun_up(forward, start(k_start), spin_up), T_total)
+    first = start(k_start)
+    checks.shape(("D",), **{"what start(key) gives": first})
+    truth = free_forecast(forward, spun_up(forward, first, spin_up), T_total)
+    observations = observe(k_noise, truth, operator, error, T_assim, obs_every)
     if statistics is None:
         statistics = climatology(forward, start)
-    observations = observe(k_noise, truth, operator, error, T_assim, obs_every)
+    checks.shape(truth.shape[1:], **{"statistics.mean": statistics.mean})
     return twin_of(truth, observations, forward, statistics)
 
 

@@ -49,6 +49,7 @@ def free_forecast(
     """
     checks.forward_model(forward)
     checks.count(0, n_steps=n_steps)
+    x0 = checks.array("x0", x0)
     checks.shape(("D",), x0=x0)
 
     def advance(state, _):
@@ -62,7 +63,13 @@ def free_forecast(
 def forced_trajectory(
     forward: ForwardModel, x0: Float[Array, " D"], etas: Float[Array, "T D"]
 ) -> Float[Array, "T_plus_1 D"]:
-    """States with model error added: x_{t+1} = M(x_t) + eta_t. Shape (T + 1, D)."""
+    """States with model error added: x_{t+1} = M(x_t) + eta_t. Shape (T + 1, D).
+
+    Raises as `free_forecast` does.
+    """
+    checks.forward_model(forward)
+    checks.shape(("D",), x0=x0)
+    checks.shape(("T", *jnp.shape(x0)), etas=etas)
 
     def advance(state, eta):
         new = forward.step(state, forward.dt) + eta
@@ -74,5 +81,12 @@ def forced_trajectory(
 def spun_up(
     forward: ForwardModel, x0: Float[Array, " D"], n_steps: int | Int[Array, ""]
 ) -> Float[Array, " D"]:
-    """The state `n_steps` steps after `x0`, without keeping those between."""
+    """The state `n_steps` steps after `x0`, without keeping those between.
+
+    Raises as `free_forecast` does.
+    """
+    checks.forward_model(forward)
+    checks.shape(("D",), x0=x0)
+    if checks.is_concrete(n_steps):
+        checks.count(0, n_steps=n_steps)
     return jax.lax.fori_loop(0, n_steps, lambda _, state: forward.step(state, forward.dt), x0)

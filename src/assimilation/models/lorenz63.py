@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from assimilation import checks
 from assimilation.models.integrate import Parameter, rk4_step
 
 
@@ -20,6 +21,9 @@ class Lorenz63Forward(eqx.Module):
     beta: Parameter = 8.0 / 3.0
     dt: float = eqx.field(default=0.01, static=True)
 
+    def __check_init__(self):
+        checks.parameters(self)
+
     @property
     def D(self) -> int:
         """Length of the state vector."""
@@ -27,6 +31,7 @@ class Lorenz63Forward(eqx.Module):
 
     def tendency(self, state: Float[Array, "3"]) -> Float[Array, "3"]:
         """dx/dt for a state of shape (3,)."""
+        checks.shape((3,), state=state)
         x, y, z = state
         return jnp.stack(
             [

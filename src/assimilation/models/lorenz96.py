@@ -26,6 +26,7 @@ class Lorenz96Forward(eqx.Module):
 
     def __check_init__(self):
         checks.count(4, K=self.K)
+        checks.parameters(self)
 
     @property
     def D(self) -> int:
@@ -34,6 +35,7 @@ class Lorenz96Forward(eqx.Module):
 
     def tendency(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
         """dx/dt for a state of shape (K,)."""
+        checks.shape((self.K,), state=state)
         return advection(state) - state + self.F
 
     def step(self, state: Float[Array, " K"], dt: float) -> Float[Array, " K"]:

@@ -23,6 +23,11 @@ class ParameterisedLorenz96Forward(eqx.Module):
 
     def __check_init__(self):
         checks.count(4, K=self.K)
+        checks.parameters(self)
+        if not isinstance(self.coefficients, tuple) or not self.coefficients:
+            raise ValueError(
+                f"coefficients={self.coefficients!r}: pass a tuple (a_0, a_1, ...) of numbers."
+            )
 
     @property
     def D(self) -> int:
@@ -31,6 +36,7 @@ class ParameterisedLorenz96Forward(eqx.Module):
 
     def tendency(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
         """dX/dt for a state of shape (K,)."""
+        checks.shape((self.K,), state=state)
         highest_first = jnp.stack([jnp.asarray(a, state.dtype) for a in self.coefficients[::-1]])
         return advection(state) - state + self.F + jnp.polyval(highest_first, state)
 

@@ -31,6 +31,7 @@ class Lorenz96TwoLevelForward(eqx.Module):
     def __check_init__(self):
         checks.count(4, K=self.K)
         checks.count(1, J=self.J)
+        checks.parameters(self)
 
     @property
     def D(self) -> int:
@@ -39,6 +40,7 @@ class Lorenz96TwoLevelForward(eqx.Module):
 
     def tendency(self, state: Float[Array, " D"]) -> Float[Array, " D"]:
         """dx/dt for a state of shape (K + J K,)."""
+        checks.shape((self.D,), state=state)
         slow, fast = state[: self.K], state[self.K :]
         coupling = self.h * self.c / self.b
         # The block SUM times h c / b. The block mean times h c is a frequent slip.

@@ -68,7 +68,12 @@ class LinearObs(eqx.Module):
     def __call__(self, state: Float[Array, " D"], time: Time = 0) -> Float[Array, " N"]:
         """The observations (N,) of a state (D,), without noise."""
         if isinstance(self.H_mat, lx.AbstractLinearOperator):
-            checks.shape(self.H_mat.in_structure().shape, state=state)
+            columns = self.H_mat.in_structure().shape
+            if jnp.shape(state) != columns:
+                raise ValueError(
+                    f"H_mat acts on states {columns}, and the state has shape "
+                    f"{jnp.shape(state)}: pass one H_mat column for each of its entries."
+                )
             return self.H_mat.mv(state)
         matrix = self.H_mat(time)
         checks.shape(("N", *jnp.shape(state)), **{"what H_mat(time) gives": matrix})

@@ -61,6 +61,8 @@ class Observations(eqx.Module):
         # What is missing may be anything, and must not spread.
         self.values = jnp.where(mask > 0, values, 0)
         checks.finite(values=self.values)
+        if not eqx.is_array(start):
+            checks.count(0, start=start)
         self.mask, self.operator, self.start = mask, Fixed.of(operator), start
         self.error = error_array(error, *values.shape)
 
@@ -184,14 +186,14 @@ def _steps(times) -> tuple[int, ...]:
 
 def error_array(error, n: int, size: int) -> Float[Array, "n N"] | Float[Array, "n N N"]:
     """Variances (n, N) or covariances (n, N, N), from any form in which errors are given."""
-    if isinstance(error, EachTime):
-        error = error.state_op
     if isinstance(error, lx.AbstractLinearOperator):
         shape = error.in_structure().shape
         if shape not in ((size,), (n, size)):
             raise ValueError(
                 f"error acts on shape {shape}: pass a covariance on ({size},) or on ({n}, {size})."
             )
+        if isinstance(error, EachTime):
+            return error_array(error.state_op, n, size)
         if lx.is_diagonal(error):
             error = jnp.broadcast_to(lx.diagonal(error).reshape(shape), (n, size))
         elif len(shape) == 1:
