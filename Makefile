@@ -7,16 +7,17 @@ export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help book test lowest clean environment
 
 help:
-	@echo "make book    execute the chapters and build the pages"
+	@echo "make book    execute the chapters that have changed and build the pages"
+	@echo "             with CHAPTER=cycling: execute only notebooks/cycling.md"
 	@echo "make test    lint the code and run the tests"
 	@echo "make lowest  run the tests on the lowest supported versions"
-	@echo "make clean   remove the built pages and the environment"
+	@echo "make clean   remove the pages, all that chapters have kept, and the environment"
 
 environment:
 	@tools/environment.sh
 
 book: environment
-	@.venv/bin/python tools/build_book.py
+	@.venv/bin/python tools/build_book.py $(if $(CHAPTER),--chapter "$(CHAPTER)")
 
 test: environment
 	.venv/bin/ruff check
@@ -29,7 +30,7 @@ lowest: environment
 	.venv/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct \
 		--only-binary :all: --requirement pyproject.toml --extra dev
 	.venv/bin/uv pip install --quiet --python .venv-lowest --no-deps --editable .
-	.venv-lowest/bin/python -m pytest --ignore tests/test_build.py
+	.venv-lowest/bin/python -m pytest --ignore-glob 'tests/test_build*.py'
 
 clean:
 	rm -rf .venv .venv-lowest _build

@@ -1,4 +1,4 @@
-"""The repository itself: requirements in step, clean sources, a build that fails when it must."""
+"""The repository itself: requirements in step, clean sources, an environment for each machine."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
-import build_book
+import chapters
 import jupytext
 import pytest
 import yaml
@@ -22,11 +22,6 @@ import assimilation
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.md"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-KERNEL = "---\nfile_format: mystnb\nkernelspec: {name: python3, display_name: Python 3}\n---\n"
-
-
-def cell(source):
-    return f"```{{code-cell}} ipython3\n{source}\n```\n"
 
 
 def direct_requirements():
@@ -79,7 +74,7 @@ def test_conda_installs_the_same_versions():
 
 
 def test_the_contents_list_every_page():
-    listed = {f"{name}.md" for name in build_book.parse_toc_yaml(ROOT / "_toc.yml")}
+    listed = {f"{name}.md" for name in chapters.parse_toc_yaml(ROOT / "_toc.yml")}
     pages = [*(ROOT / "book").glob("*.md"), *CHAPTERS]
     assert listed == {page.relative_to(ROOT).as_posix() for page in pages}
 
@@ -111,215 +106,6 @@ def test_a_chapter_reads_well_in_colab(path, student):
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     assert not re.findall(r"^.*\{[\w:-]+\}`.*$|^[`:]{3,}\{.*$|^:\w+:.*$|^\(\S+\)=$", prose, re.M)
     assert not student or "**Solution" not in prose
-
-
-# The notebook for Colab
-
-CHAPTER = (
-    KERNEL
-    + r"""
-(a-label)=
-# Title
-
-% a comment
-An {term}`analysis <x>` of {glue:text}`error:.2f`, {math}`x^2` in {eq}`cost`,
-{ref}`double`, {cite:t}`a`.
-See [notation](../book/notation.md) and [elsewhere](https://example.org).
-
-$$
-J(x)
-$$ (cost)
-
-```{admonition} Objectives
-:class: tip
-Know {term}`it`.
-```
-
-"""
-    + cell(":tags: [hide-input]\n\nx = {'{ref}`double`': 1}")
-    + """
-```{exercise} Doubling
-:label: double
-Double it.
-```
-
-````{solution} double
-```python
-secret
-```
-````
-
-```{exercise-start}
-:label: triple
-```
-Triple it.
-```{exercise-end}
-```
-
-```{solution-start} triple
-:class: dropdown
-```
-"""
-    + cell("secret")
-    + """
-```{solution-end}
-```
-
-See {numref}`fig-x` and {footcite:p}`b`.
-
-"""
-    + cell("---\nmystnb:\n  figure:\n    name: fig-x\n    caption: What {term}`x` is.\n---\nplot()")
-    + """
-```{footbibliography}
-```
-"""
-)
-
-
-def sources(notebook):
-    return [cell.source for cell in notebook.cells]
-
-
-def test_a_notebook_has_plain_markdown():
-    context = Context(
-        glued={"error:.2f": "0.25"}.get,
-        cited=lambda role, keys: f"{role} {keys}",
-        references=lambda keys: f"- {keys}",
-        address=lambda target: f"https://example.org/{target}",
-    )
-    notes, text, code, exercise, solution, *end = sources(to_notebook(CHAPTER, context))
-    assert "needs the package" in notes
-    assert text == (
-        "# Title\n\n"
-        "An analysis of 0.25, $x^2$ in (1),\nexercise 1, cite:t a.\n"
-        "See [notation](https://example.org/../book/notation.md) and [elsewhere](https://example.org)."
-        "\n\n$$\nJ(x) \\tag{1}\n$$\n\n> **Objectives**\n>\n> Know it."
-    )
-    assert code == "x = {'{ref}`double`': 1}"  # code stays as it is
-    assert exercise.startswith("> **Exercise 1: Doubling**\n>\n> Double it.\n\n> **Solution of")
-    assert exercise.endswith("**Exercise 2**\n\nTriple it.\n\n**Solution of exercise 2**")
-    assert solution == "secret"
-    assert end == [
-        "See figure 1 and cite:p b.",
-        "plot()",
-        "**Figure 1.** What x is.",
-        "- ['a', 'b']",
-    ]
-
-
-def test_a_notebook_without_what_the_book_knows_is_still_readable():
-    text = sources(to_notebook(CHAPTER, Context()))[1]
-    assert "analysis of (see the output)" in text
-    assert "See notation and" in text
-
-
-def test_a_notebook_installs_the_package_and_keeps_jax():
-    install = to_notebook(CHAPTER, Context(), repository="owner/name").cells[0]
-    assert install.cell_type == "code"
-    assert (
-        '"jax=={jax_version}" "assimilation @ git+https://github.com/owner/name"' in install.source
-    )
-
-
-def test_the_student_notebook_has_a_cell_in_the_place_of_each_solution():
-    cells = sources(to_notebook(CHAPTER, Context(), student=True))
-    assert "secret" not in "".join(cells)
-    assert cells.count("# Your solution") == 2
-    assert cells[-3] == "plot()"
-
-
-def test_a_block_without_end_is_an_error():
-    with pytest.raises(ValueError, match="has no end"):
-        to_notebook(f"{KERNEL}\n```{{note}}\nopen\n", Context())
-
-
-# The build
-
-
-@pytest.fixture
-def small_book(tmp_path):
-    """A book with one chapter; the fixture writes the chapter."""
-    (tmp_path / "_config.yml").write_text("execute: {execute_notebooks: cache}\n")
-    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: chapter\n")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "package.py").write_text("")
-
-    def write(*blocks):
-        (tmp_path / "chapter.md").write_text(f"{KERNEL}\n# Chapter\n\n" + "\n".join(blocks))
-        return tmp_path
-
-    return write
-
-
-def build(book):
-    return subprocess.run(
-        [sys.executable, ROOT / "tools" / "build_book.py", book], capture_output=True, text=True
-    )
-
-
-def test_a_failing_cell_is_named(small_book):
-    result = build(small_book(cell("fine = 1"), cell("# the second cell\nfine / 0"), cell("2")))
-    assert result.returncode == 1
-    assert "ZeroDivisionError" in result.stderr
-    assert "chapter.md, line 13: code cell 2 of 3 failed:\n    # the second cell" in result.stderr
-
-
-def test_a_false_claim_is_named(small_book):
-    claim = 'from assimilation.book import check\ncheck("one is two", 1 == 2)'
-    result = build(small_book(cell(claim)))
-    assert result.returncode == 1
-    assert "This claim no longer holds: one is two" in result.stderr
-    assert "chapter.md, line 9: code cell 1 of 1 failed" in result.stderr
-
-
-def test_warnings_from_a_page_and_from_a_cell_are_named_each_time(small_book):
-    book = small_book(cell("import sys\nprint('beware', file=sys.stderr)"), "See {ref}`nowhere`.")
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]
-    (book / "_config.yml").write_text(yaml.safe_dump({"execute": config}))
-    for _ in range(2):  # Sphinx would not repeat them by itself
-        result = build(book)
-        assert result.returncode == 1
-        assert "chapter.md:13: WARNING: undefined label: 'nowhere'" in result.stderr
-        assert "chapter.md:10: WARNING: stderr was found in the cell outputs" in result.stderr
-
-
-def test_a_chapter_runs_again_when_it_or_the_package_changes_and_only_then(small_book, capsys):
-    book = small_book(cell("1 + 1"))
-
-    def outcome():
-        failure = build_book.execute(book / "chapter.md", "chapter", build_book.open_cache(book))
-        assert failure is None
-        return "ran" if "ran in" in capsys.readouterr().out else "unchanged"
-
-    assert outcome() == "ran"
-    assert outcome() == "unchanged"
-    small_book("A sentence.", cell("1 + 1"))
-    assert outcome() == "unchanged"
-    (book / "src" / "package.py").write_text("changed = True")
-    assert outcome() == "ran"
-    small_book(cell("1 + 2"))
-    assert outcome() == "ran"
-
-
-def test_a_sound_book_is_built_and_runs_once(small_book):
-    book = small_book(cell("with open('runs.txt', 'a') as file:\n    file.write('once ')"))
-    result = build(book)
-    assert result.returncode == 0, result.stderr
-    index = book / "_build" / "html" / "index.html"
-    assert index.as_uri() in result.stdout
-    assert index.exists()
-    assert (book / "runs.txt").read_text() == "once "
-
-
-def test_requests_to_other_sites_are_found(tmp_path):
-    (tmp_path / "page.html").write_text(
-        '<a href="https://example.org/a">fine</a><link rel="canonical" href="https://example.org/b">'
-        '<script src="local.js"></script><script src="https://example.org/c.js"></script>'
-        '<link rel="stylesheet" href="//example.org/d.css">'
-    )
-    (tmp_path / "style.css").write_text("@import url('https://example.org/e.css');")
-    found = build_book.third_party_requests(tmp_path)
-    assert [line.split("/")[-1] for line in found] == ["c.js", "d.css", "e.css"]
 
 
 # The environment
