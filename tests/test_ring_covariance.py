@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assimilation import OptimalInterpolation, RingCovariance, ThreeDVar, scaled, square_root
-from assimilation.climatology import Ring, symmetrised
-from assimilation.observations import Batch1D, LinearObs
-from assimilation.ring_covariance import gaspari_cohn, ring_taper
+from assimilation import (
+    Batch1D,
+    LinearObs,
+    OptimalInterpolation,
+    Ring,
+    RingCovariance,
+    ThreeDVar,
+    ring_taper,
+    scaled,
+    square_root,
+)
+from assimilation.covariances.ring import symmetrised
+from assimilation.covariances.ring_covariance import gaspari_cohn
 
 RINGS = [Ring(6, (1,)), Ring(7, (1,)), Ring(6, (1, 2)), Ring(5, (1, 3))]
 
@@ -124,9 +133,9 @@ def test_methods_take_it_for_the_matrix_that_it_is():
     R = lx.DiagonalLinearOperator(jnp.full(6, 0.5))
     obs = jax.random.normal(jax.random.key(8), (1, 2, 6))
     batch = Batch1D(input=obs, mask=jnp.ones_like(obs))
-    exact = OptimalInterpolation(H, jnp.zeros(18), scaled(matrix, 0.3), R)(batch)
+    exact = OptimalInterpolation(jnp.zeros(18), scaled(matrix, 0.3), H, R)(batch)
     for method in (OptimalInterpolation, ThreeDVar):
-        analysis = jax.jit(lambda s, m=method: m(H, jnp.zeros(18), scaled(covariance, s), R)(batch))
+        analysis = jax.jit(lambda s, m=method: m(jnp.zeros(18), scaled(covariance, s), H, R)(batch))
         np.testing.assert_allclose(analysis(0.3), exact, atol=1e-6)
     root = square_root(scaled(covariance, 4.0))
     np.testing.assert_allclose(root.as_matrix(), 2 * covariance.square_root().as_matrix())

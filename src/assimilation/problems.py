@@ -86,12 +86,12 @@ class Problem(eqx.Module):
         return self.T_assim + 1
 
     @property
-    def obs(self) -> Float[Array, "T_assim_plus_1 N"]:
+    def obs(self) -> Float[Array, "*batch T_assim_plus_1 N"]:
         """The observations at all times of the window, zero where there are none."""
         return self.observations.dense()[0]
 
     @property
-    def mask(self) -> Float[Array, "T_assim_plus_1 N"]:
+    def mask(self) -> Float[Array, "*batch T_assim_plus_1 N"]:
         """1 where there is an observation, 0 elsewhere."""
         return self.observations.dense()[1]
 
@@ -101,12 +101,12 @@ class Problem(eqx.Module):
         return self.observations.operator
 
     @property
-    def prior_mean_state(self) -> Float[Array, " D"]:
+    def prior_mean_state(self) -> Float[Array, "*batch D"]:
         """The background mean."""
         return self.background.mean
 
     @property
-    def prior_mean(self) -> Float[Array, "T_assim_plus_1 D"]:
+    def prior_mean(self) -> Float[Array, "*batch T_assim_plus_1 D"]:
         """The background mean, repeated at each time of the window."""
         mean = self.background.mean[..., None, :]
         return jnp.broadcast_to(mean, (*mean.shape[:-2], self.T_assim_plus_1, self.D))

@@ -68,7 +68,7 @@ def generate_problem(
     T_assim: int = 50,
     T_total: int = 1000,
     obs_every: int = 5,
-    obs_std: float = 0.5,
+    obs_std: Parameter = 0.5,
     background: str = "climatology",
     spin_up: int = 1000,
 ) -> Twin:
@@ -100,7 +100,7 @@ def generate_l96_problem(
     T_total: int = 500,
     obs_every: int = 5,
     site_every: int = 2,
-    obs_std: float = 0.5,
+    obs_std: Parameter = 0.5,
     background: str = "climatology",
     spin_up: int = 2000,
 ) -> Twin:
@@ -134,7 +134,7 @@ def generate_l96_2l_problem(
     T_total: int = 200,
     obs_every: int = 10,
     site_every: int = 2,
-    obs_std: float = 0.5,
+    obs_std: Parameter = 0.5,
     background: str = "climatology",
     spin_up: int = 2000,
     model: str = "two_level",

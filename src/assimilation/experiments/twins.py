@@ -1,17 +1,18 @@
 """Twin experiments: the truth is a run of a model, and observed with known errors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
 from assimilation.covariances.climatology import Climatology, climatology, constant
 from assimilation.covariances.structured import dense, scaled_identity
-from assimilation.models.integrate import ForwardModel, free_forecast, spun_up
+from assimilation.models.integrate import ForwardModel, Parameter, free_forecast, spun_up
 from assimilation.observations.operators import ObsOperator, check_operator
 from assimilation.observations.window import Observations
 from assimilation.problems import Background, Problem
@@ -51,7 +52,7 @@ def twin(
     key: Array,
     start: Callable[[Array], Float[Array, " D"]],
     operator: ObsOperator,
-    error: float | lx.AbstractLinearOperator,
+    error: Parameter | lx.AbstractLinearOperator,
     T_assim: int,
     T_total: int,
     obs_every: int = 1,
@@ -91,10 +92,10 @@ def observe(
     key: Array,
     truth: Float[Array, "T D"],
     operator: ObsOperator,
-    error: float | lx.AbstractLinearOperator,
+    error: Parameter | lx.AbstractLinearOperator,
     T_assim: int,
     obs_every: int,
-    mask: Sequence[float] | None = None,
+    mask: Float[Array | np.ndarray, " N"] | None = None,
 ) -> Observations:
     """The truth at every `obs_every`-th step, seen with errors, and where `mask` (N,) is 1."""
     times = tuple(range(0, T_assim + 1, obs_every))
@@ -112,7 +113,7 @@ def twin_of(
     forward: ForwardModel,
     statistics: Climatology,
     background: str = "climatology",
-    error_covariance: Float[Array, "D D"] | None = None,
+    error_covariance: Float[Array | np.ndarray, "D D"] | None = None,
 ) -> Twin:
     """A twin with the `background` that `BACKGROUNDS` names."""
     if background == "climatology":

@@ -78,8 +78,11 @@ class Observations(eqx.Module):
                 "with one entry for each of the values."
             )
 
-    def dense(self) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-        """Values and mask (T_assim + 1, N), with zeros where nothing was observed."""
+    def dense(self) -> tuple[Float[Array, "*batch T N"], Float[Array, "*batch T N"]]:
+        """Values and mask (T_assim + 1, N), with zeros where nothing was observed.
+
+        With more axes before these, if the observations are a batch of windows.
+        """
         shape = (*self.values.shape[:-2], self.T_assim + 1, self.values.shape[-1])
         empty = jnp.zeros(shape, self.values.dtype)
         at = (..., np.array(self.times), slice(None))
