@@ -21,7 +21,7 @@ class Sweeps(NamedTuple):
     """A window linearised around the `states` of one run: A and A^T as sweeps.
 
     A = R^{-1/2} H' L takes a change of the control to a change of the weighted
-    departures (n, N). Only the states of the run are kept (memory T D); each sweep
+    departures (rows, N). Only the states of the run are kept (memory T D); each sweep
     linearises the model anew at every one of them.
     """
 
@@ -46,7 +46,7 @@ class Sweeps(NamedTuple):
         cost = 0.5 * chi @ chi + 0.5 * jnp.sum(departures**2)
         return Run(cost, chi + cls(window, states, last).adjoint(departures), states)
 
-    def forward(self, change: Float[Array, " n"]) -> Float[Array, "n N"]:
+    def forward(self, change: Float[Array, " n"]) -> Float[Array, "rows N"]:
         """A times a change of the control: the tangent-linear model, forwards."""
         window = self.window
         dx, etas = window.increment(change)
@@ -64,7 +64,7 @@ class Sweeps(NamedTuple):
         out = jnp.zeros_like(window.observations.values)
         return jax.lax.fori_loop(0, self.last + 1, row, (dx, out))[1]
 
-    def adjoint(self, departures: Float[Array, "n N"]) -> Float[Array, " n"]:
+    def adjoint(self, departures: Float[Array, "rows N"]) -> Float[Array, " n"]:
         """A^T times weighted departures: the adjoint model, backwards in time."""
         window, times = self.window, self.window.times
 
