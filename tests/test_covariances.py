@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assimilation import EachTime, LowRank, dense, scaled_identity, square_root
+from assimilation import EachTime, LowRank, dense, scaled, scaled_identity, square_root
 
 rng = np.random.default_rng(3)
 root = rng.normal(size=(5, 5))
@@ -63,7 +63,7 @@ def test_from_samples_is_the_sample_covariance():
     np.testing.assert_allclose(OPERATORS["low_rank"].as_matrix(), want, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_roots_and_their_transposes_are_adjoint(seed):
     keys = jax.random.split(jax.random.key(seed), 2)
@@ -75,3 +75,31 @@ def test_roots_and_their_transposes_are_adjoint(seed):
         right = jnp.vdot(v, L.T.mv(w))
         scale = jnp.linalg.norm(L.mv(v)) * jnp.linalg.norm(w)
         assert abs(left - right) <= 1e-5 * scale
+
+
+@pytest.mark.usefixtures("untyped")
+def test_a_covariance_may_be_given_as_lists_or_in_double_precision():
+    for matrix in ([[2.0, 0.5], [0.5, 1.0]], np.array([[2.0, 0.5], [0.5, 1.0]])):
+        operator = dense(matrix)
+        np.testing.assert_allclose(operator.mv(jnp.ones(2)), [2.5, 1.5])
+        assert lx.is_positive_semidefinite(operator)
+
+
+def test_scaled_covariances_keep_their_tag_under_jit():
+    def half(factor):
+        operator = scaled(STATE, factor)
+        assert lx.is_positive_semidefinite(operator)
+        return operator.as_matrix()
+
+    np.testing.assert_allclose(jax.jit(half)(0.5), 0.5 * STATE.as_matrix(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dense", "low_rank", "each_time"])
+def test_draws_of_the_background_have_its_covariance(name):
+    """x = L chi with chi standard normal: what methods and ensembles draw with."""
+    operator = OPERATORS[name]
+    L = square_root(operator)
+    chi = jax.random.normal(jax.random.key(1), (4000, *L.in_structure().shape))
+    draws = np.asarray(jax.vmap(L.mv)(chi)).reshape(4000, -1)
+    matrix = flat_matrix(operator)
+    assert np.abs(np.cov(draws.T) - matrix).max() < 6 * np.abs(matrix).max() / 4000**0.5

@@ -11,7 +11,6 @@ from assimilation import (
     Lorenz63Forward,
     Lorenz96Forward,
     Lorenz96TwoLevelForward,
-    Ring,
     assim_batch,
     climatology_l63,
     climatology_l96,
@@ -21,7 +20,6 @@ from assimilation import (
     generate_l96_problem,
     generate_problem,
 )
-from assimilation.covariances.ring import symmetrised
 
 GENERATORS = {
     "l63": (generate_problem, 3, 50, 1000, 11 * 3),
@@ -136,20 +134,6 @@ def test_lorenz96_climatology_is_the_known_one():
     climate = climatology_l96(Lorenz96Forward())
     np.testing.assert_allclose(climate.mean, 2.3, atol=0.1)
     np.testing.assert_allclose(climate.std, 3.6, atol=0.1)
-
-
-def test_symmetrised_covariance_is_the_average_over_rotations():
-    rng = np.random.default_rng(0)
-    ring = Ring(4, (1, 2))
-    samples = rng.normal(size=(50, 12)) @ rng.normal(size=(12, 12))
-    rotated = []
-    for shift in range(4):
-        slow, fast = np.roll(samples[:, :4], shift, 1), np.roll(samples[:, 4:], 2 * shift, 1)
-        rotated.append(np.concatenate([slow, fast], axis=1))
-    rotated = np.concatenate(rotated)
-    mean, covariance = symmetrised(samples, ring)
-    np.testing.assert_allclose(mean, rotated.mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(covariance, np.cov(rotated.T, bias=True), atol=1e-10)
 
 
 @each_generator

@@ -11,7 +11,9 @@ from assimilation import (
     crps_gaussian,
     rank_histogram,
     ranks,
+    rmse,
     spread_error_ratio,
+    valid_time,
 )
 
 
@@ -78,6 +80,27 @@ def test_band_widens_when_fewer_draws_are_independent(key):
     all_free = rank_histogram(ranks(members, truth), 9, 5)
     few_free = rank_histogram(ranks(members, truth), 9, 5, n_independent=50)
     assert few_free.low < all_free.low < 0.2 < all_free.high < few_free.high
+
+
+def test_rmse_over_everything_and_over_an_axis():
+    estimate, truth = jnp.array([[3.0, 4.0], [0.0, 0.0]]), jnp.zeros((2, 2))
+    assert float(rmse(estimate, truth)) == pytest.approx(2.5)
+    np.testing.assert_allclose(rmse(estimate, truth, axis=-1), [12.5**0.5, 0])
+
+
+@pytest.mark.parametrize(
+    ("trace", "steps"),
+    [
+        ([9, 9, 0.1, 0.2, 0.6, 0.1], 2),
+        ([0, 0, 0.7, 0, 0, 0], 0),
+        ([9, 9, 0.1, 0.1, 0.1, 0.5], 3),
+        ([0, 0, 0.1, np.nan, 0.1, 0.1], 1),
+        ([0, 0, 0.1, 0.1, 0.1, np.inf], 3),
+    ],
+)
+def test_valid_time_ends_where_the_error_first_exceeds_the_threshold(trace, steps):
+    got = valid_time(jnp.array(trace), start=2, dt=0.1, threshold=0.5)
+    assert float(got) == pytest.approx(0.1 * steps)
 
 
 def test_bad_arguments_are_named():
