@@ -6,6 +6,7 @@ for them, checks of shapes never are.
 """
 
 from collections.abc import Iterable
+from types import UnionType
 from typing import Any
 
 import equinox as eqx
@@ -94,7 +95,7 @@ def forward_model(forward: Any) -> None:
         )
 
 
-def is_a(expected: type, advice: str, **arguments: Any) -> None:
+def is_a(expected: type | UnionType, advice: str, **arguments: Any) -> None:
     """Raise TypeError unless each argument is an instance of `expected`."""
     for name, value in arguments.items():
         if not isinstance(value, expected):

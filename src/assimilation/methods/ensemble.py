@@ -44,8 +44,9 @@ class EnsembleOfFourDVars(eqx.Module):
     def solve(
         self, observations: Observations, first_guess: Float[Array, " D"] | None = None
     ) -> Analysis:
-        """Mean and members; the diagnostics are those of the unperturbed analysis.
+        """Mean and members, and how the unperturbed analysis went.
 
+        Of the diagnostics, `iterations` and `model_runs` count the work of all members too.
         `first_guess` (D,) is where the unperturbed analysis starts, as for strong 4DVar.
         """
         method = self.method
@@ -60,11 +61,16 @@ class EnsembleOfFourDVars(eqx.Module):
             draw = jax.random.normal(k_background, controls.shape, controls.dtype)
             perturbed = replace(once, prior_mean=method.prior_mean + root.mv(draw))
             noise = jax.random.normal(k_noise, observations.values.shape, draw.dtype)
-            return perturbed.solve(observations.with_errors(noise), first_guess=mode.x0).x0
+            found = perturbed.solve(observations.with_errors(noise), first_guess=mode.x0)
+            return found.x0, found.diagnostics.iterations, found.diagnostics.model_runs
 
         keys = jax.random.split(window_key(self.key, observations.values), self.n_members)
-        members = jax.lax.map(member, keys)
-        return Analysis(members.mean(axis=0), members=members, diagnostics=mode.diagnostics)
+        members, iterations, runs = jax.lax.map(member, keys)
+        diagnostics = mode.diagnostics._replace(
+            iterations=mode.diagnostics.iterations + iterations.sum(),
+            model_runs=mode.diagnostics.model_runs + runs.sum(),
+        )
+        return Analysis(members.mean(axis=0), members=members, diagnostics=diagnostics)
 
 
 def laplace_covariance(

@@ -95,8 +95,9 @@ class FourDVar(Method):
                 max_steps=self.n_iterations,
                 rtol=self.rtol,
             )
-            lower = found.cost < best.cost
-            chosen = jax.tree.map(lambda new, old: jnp.where(lower, new, old), found, best)
+            # At the same cost too: a start at its own minimum has converged there.
+            better = found.cost <= best.cost
+            chosen = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, best)
             best = chosen._replace(
                 iterations=best.iterations + found.iterations, runs=best.runs + found.runs
             )
