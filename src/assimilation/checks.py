@@ -154,8 +154,8 @@ def finite(**arguments: Any) -> None:
         if is_concrete(value) and not np.all(np.isfinite(np.asarray(value))):
             bad = int(np.sum(~np.isfinite(np.asarray(value))))
             raise ValueError(
-                f"{name} holds {bad} entries that are NaN or infinite: pass finite "
-                "values (for a missing observation put 0 there and 0 in the mask)."
+                f"{name} holds {bad} entries that are NaN or infinite: pass finite values (for "
+                "missing observations, and only these, 0 in the mask)."
             )
 
 

@@ -100,6 +100,7 @@ def cycle(
     windows or an observation lies where the method cannot see it; TypeError if `method`
     can not be cycled.
     """
+    checks.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
     has_model = not isinstance(method, Method) or hasattr(method, "forward")
     forward = getattr(method, "forward", problem.forward)
     if isinstance(method, Method):

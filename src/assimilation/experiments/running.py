@@ -61,7 +61,11 @@ def assemble_full_trajectory(
     starts a free forecast to T_total. Raises ValueError for any other shape.
     """
     checks.forward_model(forward)
-    if jnp.ndim(analysis) == 1:
+    _check_twin(problem)
+    if isinstance(analysis, Analysis):
+        raise TypeError("analysis is an Analysis: use analysis.trajectory(forward, n_steps).")
+    analysis = checks.array("analysis", analysis)
+    if analysis.ndim == 1:
         checks.shape((problem.D,), analysis=analysis)
         if etas is not None:
             checks.shape((problem.T_assim, problem.D), etas=etas)
@@ -74,6 +78,12 @@ def assemble_full_trajectory(
         checks.shape((problem.T_assim_plus_1, problem.D), analysis=analysis)
         record = Analysis.of(analysis)
     return Analysis.of(record.trajectory(forward, problem.T_total))
+
+
+def _check_twin(problem: Twin) -> None:
+    """Raise TypeError unless `problem` is one twin: scores need its truth."""
+    checks.is_a(Twin, "a Twin, as generators and twin(...) return", problem=problem)
+    checks.shape(("T", "D"), **{"problem.truth": problem.truth})
 
 
 def run_method(
@@ -89,11 +99,9 @@ def run_method(
     arguments of the compiled function, so that nothing is computed ahead of the clock.
     """
     checks.count(repeats=repeats)
-    if not callable(fn):
-        raise TypeError(
-            f"fn is {type(fn).__name__}: pass a function without arguments that returns "
-            "an Analysis, such as lambda: method.solve(problem.observations)."
-        )
+    advice = "a function without arguments that returns an Analysis"
+    checks.is_a(Callable, f"{advice}, such as lambda: method.solve(problem.observations)", fn=fn)
+    _check_twin(problem)
     started = time.perf_counter()
     closed = eqx.filter_closure_convert(lambda: trajectory_of(fn(), problem))
     dynamic, static = eqx.partition(closed, eqx.is_array)
@@ -133,6 +141,8 @@ def sweep(
 
     The problems are dealt out to all devices, any number of either; see `on_all_devices`.
     """
+    advice = "a function of a problem, such as lambda p: method.solve(p.observations)"
+    checks.is_a(Callable, advice, fn=fn)
     if not isinstance(twins, Twin) or jnp.ndim(twins.truth) != 3:
         raise TypeError(
             "twins is not a batch of problems: pass "

@@ -38,6 +38,9 @@ def valid_time(
     """
     checks.positive(dt=dt, threshold=threshold)
     checks.count(0, start=start)
+    checks.shape(("T",), trace=trace)
+    if start >= trace.size:
+        raise ValueError(f"start={start}: pass a step of the trace, at most {trace.size - 1}.")
     forecast = trace[start:]
     lost = ~(forecast <= threshold)
     first = jnp.where(lost.any(), jnp.argmax(lost), forecast.size - 1)
@@ -75,6 +78,8 @@ def crps_gaussian(
     & Raftery (2007, section 4.2).
     """
     checks.shape(jnp.shape(truth), mean=mean, std=std)
+    if np.any(np.asarray(std) <= 0):
+        raise ValueError("std holds values of zero or less: pass standard deviations above zero.")
     mean, std, truth = (np.asarray(value, float) for value in (mean, std, truth))
     z = (truth - mean) / std
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
@@ -106,6 +111,8 @@ def coverage(
     """
     checks.shape(jnp.shape(truth), mean=mean, std=std)
     checks.positive(n_std=n_std)
+    if np.any(np.asarray(std) < 0):
+        raise ValueError("std holds values below zero: pass standard deviations.")
     return float(jnp.mean(jnp.abs(truth - mean) <= n_std * std))
 
 
@@ -154,6 +161,8 @@ def rank_histogram(
             f"n_bins={n_bins} does not divide n_members + 1 = {n_members + 1}: pass one "
             "that does, so that all bins are alike."
         )
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r}: pass a share between 0 and 1, such as 0.99.")
     ranks = np.asarray(ranks).ravel()
     if ranks.size == 0 or ranks.min() < 0 or ranks.max() > n_members:
         raise ValueError(f"ranks must lie in 0 to n_members={n_members}, and there must be some.")

@@ -14,7 +14,7 @@ from assimilation.covariances.climatology import Climatology, climatology, const
 from assimilation.covariances.structured import dense, scaled_identity
 from assimilation.models.integrate import ForwardModel, Parameter, free_forecast, spun_up
 from assimilation.observations.operators import ObsOperator, check_operator
-from assimilation.observations.window import Observations
+from assimilation.observations.window import Observations, error_array
 from assimilation.problems import Background, Problem
 
 BACKGROUNDS = ("climatology", "isotropic")
@@ -80,6 +80,9 @@ def twin(
     k_start, k_noise = jax.random.split(key)
     first = start(k_start)
     checks.shape(("D",), **{"what start(key) gives": first})
+    shown = operator(first, 0)
+    checks.shape(("N",), **{"what operator(state, time) gives": shown})
+    error_array(error, 1, shown.size)
     truth = free_forecast(forward, spun_up(forward, first, spin_up), T_total)
     observations = observe(k_noise, truth, operator, error, T_assim, obs_every)
     if statistics is None:

@@ -71,6 +71,7 @@ class Analysis(NamedTuple):
         initial state is run through the model, with its model errors if there are any;
         for members it is the mean of their runs.
         """
+        checks.count(0, n_steps=n_steps)
         if self.members is not None:
             return self.ensemble(forward, n_steps).mean(axis=0)
         if self.states is not None:

@@ -8,17 +8,26 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from assimilation import checks
 from assimilation.methods.analysis import Analysis
 from assimilation.observations.batch import Batch1D
+from assimilation.observations.operators import check_operator
 from assimilation.observations.window import Observations, error_array
 from assimilation.problems import Problem
 
 
 class Method(eqx.Module):
     """A method with a background `prior_mean` of covariance `prior_cov_op`."""
+
+    def __check_init__(self):
+        if self.obs_op is not None:
+            check_operator(self.obs_op, "obs_op")
+        if self.obs_cov_op is not None:
+            checks.operator(obs_cov_op=self.obs_cov_op)
+            checks.positive_definite("obs_cov_op", self.obs_cov_op)
 
     @abstractmethod
     def solve(self, observations: Observations) -> Analysis:
@@ -47,6 +56,7 @@ class Method(eqx.Module):
 
     def check_background(self) -> None:
         """Raise unless background and covariance fit together, on a state (D,)."""
+        checks.is_a(jax.Array | np.ndarray, "an array of shape (D,)", prior_mean=self.prior_mean)
         checks.shape(("D",), prior_mean=self.prior_mean)
         checks.finite(prior_mean=self.prior_mean)
         checks.covariance("prior_cov_op", self.prior_cov_op, jnp.shape(self.prior_mean))

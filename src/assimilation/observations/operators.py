@@ -132,12 +132,12 @@ def identity(size: int) -> LinearObs:
     )
 
 
-def check_operator(operator: Any) -> None:
+def check_operator(operator: Any, name: str = "operator") -> None:
     """Raise TypeError unless an operator can be called with a state and a time."""
     advice = "pass LinearObs(H_mat=...), NonlinearObs(function) or a function of state and time."
     if not callable(operator):
-        raise TypeError(f"operator is {type(operator).__name__}: {advice}")
+        raise TypeError(f"{name} is {type(operator).__name__}: {advice}")
     try:
         inspect.signature(operator).bind(None, None)
     except TypeError:
-        raise TypeError(f"operator takes no state and time: {advice}") from None
+        raise TypeError(f"{name} takes no state and time: {advice}") from None
