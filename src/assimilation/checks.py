@@ -60,7 +60,7 @@ def one_of(options: Iterable[str], **arguments: Any) -> None:
 def shape(expected: tuple[int | str, ...], **arguments: Any) -> None:
     """Raise ValueError unless each array has the `expected` shape (a name: any length)."""
     for name, value in arguments.items():
-        got = jnp.shape(value)
+        got = np.shape(value)
         matches = len(got) == len(expected) and all(
             isinstance(want, str) or want == have for want, have in zip(expected, got, strict=True)
         )

@@ -153,6 +153,8 @@ def generate_l96_2l_problem(
     checks.one_of(BACKGROUNDS, background=background)
     checks.one_of(MODELS, model=model)
     forward = Lorenz96TwoLevelForward(K=K, J=J, F=F, h=h, c=c, b=b, dt=dt)
+    size = K if model == "parameterised" else forward.D
+    mask = _every(site_every, K, size)
     statistics, Q = climatology_l96_2l(forward), None
     k_start, k_noise = jax.random.split(key)
     truth = free_forecast(forward, spun_up(forward, _rest(forward)(k_start), spin_up), T_total)
@@ -160,8 +162,6 @@ def generate_l96_2l_problem(
         fitted = parameterise(forward, statistics, n_steps=obs_every)
         truth, forward = truth[:, :K], fitted.forward
         statistics, Q = fitted.slow, fitted.error_covariance
-    size = truth.shape[1]
-    mask = _every(site_every, K, size)
     observations = observe(k_noise, truth, identity(size), obs_std, T_assim, obs_every, mask)
     return twin_of(truth, observations, forward, statistics, background, Q)
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
@@ -30,7 +31,7 @@ class Static(Method):
 
     def check_background(self) -> None:
         """As for all methods, but the background may be a trajectory."""
-        shape = jnp.shape(self.prior_mean)
+        shape = np.shape(self.prior_mean)
         if len(shape) != 2:
             return super().check_background()
         checks.finite(prior_mean=self.prior_mean)

@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
@@ -34,7 +35,7 @@ class WeakFourDVar(ByProducts):
     max_steps: int = eqx.field(default=60, static=True)
 
     def __check_init__(self):
-        Q, size = self.model_err_cov_op, jnp.shape(self.prior_mean)[-1]
+        Q, size = self.model_err_cov_op, np.shape(self.prior_mean)[-1]
         schedule = isinstance(Q, lx.AbstractLinearOperator) and len(Q.in_structure().shape) == 2
         n_steps = (Q.in_structure().shape[0],) if schedule else ()
         checks.covariance("model_err_cov_op", Q, (*n_steps, size))
