@@ -12,22 +12,18 @@ from assimilation import (
     Batch1D,
     FlowHead,
     GaussianHead,
-    LearnedFirstGuess,
     MLPObsEncoder,
     Normalisation,
     RegressionHead,
     Ring,
     RingObsEncoder,
-    StrongFourDVar,
     amortized_train_step,
-    assim_batch,
-    generate_problem,
     rank_histogram,
     ranks,
     train,
 )
-from assimilation.methods.amortized_heads import gaussian_score
-from assimilation.methods.ring_networks import from_sites, to_sites
+from assimilation.learned.heads import gaussian_score
+from assimilation.learned.step import trainable
 
 KEY = jax.random.key(3)
 RING = Ring(5, (1, 2))
@@ -169,7 +165,7 @@ def test_gaussian_score_is_minus_the_log_density(float64):
 
 def test_sites_and_windows_are_inverse():
     window = jnp.arange(2 * 4 * 15.0).reshape(2, 4, 15)
-    np.testing.assert_array_equal(from_sites(to_sites(window, RING), RING, window.shape), window)
+    np.testing.assert_array_equal(RING.from_sites(RING.to_sites(window), window.shape), window)
 
 
 def turned(window, shift):
@@ -212,6 +208,31 @@ def test_one_step_on_a_batch_lowers_the_loss(head_type):
     np.testing.assert_array_equal(model_after.normalisation.std, model.normalisation.std)
 
 
+def test_weights_of_the_entries_weigh_the_loss():
+    weights = jnp.linspace(0.5, 3.0, 15)
+    weighing, plain = on_ring(RegressionHead, weights=weights), on_ring(RegressionHead)
+    batch = ring_batch()
+    square = ((plain(batch) - batch.target) / 3.0) ** 2
+    np.testing.assert_allclose(plain.loss(batch, KEY), jnp.mean(square), rtol=1e-5)
+    expected = jnp.mean(weights / weights.mean() * square)
+    np.testing.assert_allclose(weighing.loss(batch, KEY), expected, rtol=1e-5)
+
+
+def test_a_flow_trains_its_velocity_alone():
+    start = FlowHead.about(
+        on_ring(GaussianHead), ring_batch(), n_modes=3, width=8, n_blocks=1, key=KEY
+    )
+    moving = eqx.filter(start, trainable(start))
+    assert jax.tree.leaves((moving.encoder, moving.normalisation)) == []
+    assert jax.tree.leaves((moving.head.gaussian, moving.head.modes)) == []
+    assert jax.tree.leaves(moving.head.out)
+    assert jax.tree.leaves(moving.head.network)
+    for head in (on_ring(RegressionHead, weights=jnp.ones(15)), on_ring(GaussianHead)):
+        moving = eqx.filter(head, trainable(head))
+        assert jax.tree.leaves(moving.normalisation) == []
+        assert getattr(moving.head, "weights", None) is getattr(moving.head, "scale", None) is None
+
+
 def test_unobserved_entries_do_not_matter():
     batch, method = ring_batch(), on_ring(RegressionHead)
     noise = Batch1D(batch.input + 7 * (1 - batch.mask), batch.mask)
@@ -228,29 +249,7 @@ def test_what_can_never_be_observed_is_no_input():
     assert (encoder(obs.at[2, 1].add(1.0), mask) != encoder(obs, mask)).any()
 
 
-def strong_on(problem):
-    return StrongFourDVar(
-        forward=problem.forward, **problem.ingredients, grow_window=False, n_starts=1, rtol=1e-9
-    )
-
-
-def test_first_guess_is_where_the_minimisation_starts(float64):
-    problem = generate_problem(key=KEY, T_assim=15, T_total=15)
-    batch, strong = assim_batch(problem), strong_on(problem)
-    at_background = LearnedFirstGuess(lambda batch: problem.prior_mean[None], strong)
-    expected, told = strong.solve(batch)
-    found, diagnostics = at_background.solve(batch)
-    np.testing.assert_allclose(found, expected, rtol=1e-8)
-    assert diagnostics.iterations == told.iterations
-    at_minimum = LearnedFirstGuess(
-        lambda batch: jnp.broadcast_to(expected[:, None], batch.input.shape), strong
-    )
-    again, diagnostics = at_minimum.solve(batch)
-    np.testing.assert_allclose(again, expected, atol=1e-5)
-    np.testing.assert_allclose(diagnostics.cost_history[:, 0], told.cost, rtol=1e-8)
-
-
-def test_bad_arguments_are_named():
+def test_bad_arguments_are_named(untyped):
     batch, regression = ring_batch(), on_ring(RegressionHead)
     with pytest.raises(TypeError, match="RegressionHead, which has no sample"):
         regression.sample(batch, KEY, 3)
@@ -274,8 +273,3 @@ def test_bad_arguments_are_named():
         FlowHead.about(on_ring(GaussianHead), Batch1D(batch.input, batch.mask), 3, 8, 1, KEY)
     with pytest.raises(ValueError, match="batch has no target"):
         GaussianHead.about(regression, Batch1D(batch.input, batch.mask), KEY)
-    problem = generate_problem(key=KEY, T_assim=10, T_total=10)
-    with pytest.raises(ValueError, match="the learned analysis has shape"):
-        LearnedFirstGuess(lambda b: jnp.zeros((1, 2, 3)), strong_on(problem))(assim_batch(problem))
-    with pytest.raises(TypeError, match="learned"):
-        LearnedFirstGuess(3, strong_on(problem))

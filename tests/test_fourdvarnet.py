@@ -16,7 +16,7 @@ from assimilation import (
     generate_problem,
     train_step,
 )
-from assimilation.methods.ring_networks import from_sites, to_sites
+from assimilation.learned.fourdvarnet_parts import Gradient
 
 RING = Ring(6, (1, 2))
 SIZES = {"latent_dim": 5, "hidden_dim": 7, "n_solver_steps": 3}
@@ -31,9 +31,7 @@ class PlainStep(eqx.Module):
         return ()
 
     def __call__(self, gradient, memory):
-        n_obs = gradient.mask.sum()
-        observed = gradient.observed * 2 / n_obs
-        return self.rate * (observed + gradient.prior * 2 / gradient.mask.size), memory
+        return self.rate * (gradient.observed + gradient.prior), memory
 
 
 def windows(key, n_windows=2, n_time=4, size=18, scale=3.0):
@@ -86,12 +84,11 @@ def test_with_a_linear_prior_and_plain_steps_it_finds_the_minimum_of_the_cost(fl
     net = FourDVarNet1D(size, n_time, **SIZES, key=key)
     phi = 0.5 * jax.random.orthogonal(key, n)
     batch = windows(key, 1, n_time, size)
-    found = of_linear_prior(net, phi, 1.5).iterates(batch, n_steps=600)[0, -1]
+    found = of_linear_prior(net, phi, 0.5).iterates(batch, n_steps=600)[0, -1]
     # Without a ring the window is one site: its channels are all entries, time by time.
     y, m = batch.input[0].ravel(), batch.mask[0].ravel()
     left = jnp.eye(n) - phi
-    hessian = jnp.diag(m) / m.sum() + left.T @ left / n
-    minimum = jnp.linalg.solve(hessian, m * y / m.sum())
+    minimum = jnp.linalg.solve(jnp.diag(m) + left.T @ left, m * y)
     assert np.abs(found.ravel() - minimum).max() < 1e-10
 
 
@@ -99,16 +96,28 @@ def test_the_solver_sees_the_gradient_of_the_cost(float64, key):
     net = on_ring(key)
     x, obs, mask = (jax.random.normal(k, (6, 12)) for k in jax.random.split(key, 3))
     mask = (mask > 0).astype(float)
-    gradient = net.gradient(x, obs, mask)
-    assert np.allclose(gradient.observed, mask * (x - obs), atol=1e-12)
-    direction = jnp.cos(jnp.arange(72.0)).reshape(6, 12)
+    gradient, direction = net.gradient(x, obs, mask), jnp.cos(jnp.arange(72.0)).reshape(6, 12)
+    cost = [np.array(net.cost(x + s * direction, obs, mask)) for s in (1e-5, -1e-5)]
+    slopes = [float(jnp.sum(part * direction)) for part in (gradient.observed, gradient.prior)]
+    np.testing.assert_allclose(slopes, (cost[0] - cost[1]) / 2e-5, rtol=1e-8)
+    expected = [jnp.sum(mask * (x - obs) ** 2) / 2, jnp.sum((x - net.prior(x)) ** 2) / 2]
+    np.testing.assert_allclose(net.cost(x, obs, mask), expected, rtol=1e-12)
 
-    def half_squares(s):
-        moved = x + s * direction
-        return 0.5 * jnp.sum((moved - net.prior(moved)) ** 2)
 
-    slope = (half_squares(1e-5) - half_squares(-1e-5)) / 2e-5
-    assert float(jnp.sum(gradient.prior * direction)) == pytest.approx(float(slope), rel=1e-8)
+def test_the_modulator_weighs_the_two_terms(key):
+    modulator, memory = on_ring(key).modulator, on_ring(key).modulator.initial(6)
+    parts = [jax.random.normal(k, (6, 12)) for k in jax.random.split(key)]
+
+    def step(observed, prior, log_weights):
+        weighing = eqx.tree_at(lambda m: m.log_weights, modulator, jnp.array(log_weights))
+        return weighing(Gradient(observed, prior, jnp.ones((6, 12))), memory)[0]
+
+    for first, weights in ((0, [0.0, -50.0]), (1, [-50.0, 0.0])):
+        alone = [
+            part if number == first else jnp.zeros((6, 12)) for number, part in enumerate(parts)
+        ]
+        assert np.allclose(step(*parts, weights), step(*alone, [0.0, 0.0]), atol=1e-6)
+        assert not np.allclose(step(*parts, [0.0, 0.0]), step(*alone, [0.0, 0.0]), atol=1e-3)
 
 
 @pytest.mark.parametrize("shift", range(1, 6))
@@ -176,13 +185,13 @@ def test_one_step_differentiates_the_last_step_alone(float64, key):
 
         def one(obs, mask, target):
             obs = mask * whole.normalisation.scaled(obs)
-            x, y, m = (to_sites(f, RING) for f in (jnp.zeros_like(obs), obs, mask))
+            x, y, m = (RING.to_sites(f) for f in (jnp.zeros_like(obs), obs, mask))
             memory = whole.modulator.initial(6)
             for _ in range(2):
                 change, memory = whole.modulator(whole.gradient(x, y, m), memory)
                 x = x - change
             change, _ = last.modulator(last.gradient(x, y, m), memory)
-            z = from_sites(x - change, RING, (4, 18))
+            z = RING.from_sites(x - change, (4, 18))
             return jnp.mean((whole.normalisation.unscaled(z) - target) ** 2)
 
         losses = jax.vmap(one)(batch.input, batch.mask, batch.target)

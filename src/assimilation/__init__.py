@@ -30,6 +30,15 @@ from assimilation.experiments.scores import (
     valid_time,
 )
 from assimilation.experiments.twins import Twin, twin
+from assimilation.learned.amortized import AmortizedPosterior, MLPObsEncoder, RingObsEncoder
+from assimilation.learned.cache import cached_training
+from assimilation.learned.data import TrainingData, WindowPool
+from assimilation.learned.flow import FlowHead
+from assimilation.learned.fourdvarnet import FourDVarNet1D
+from assimilation.learned.heads import Gaussian, GaussianHead, RegressionHead
+from assimilation.learned.normalisation import Normalisation
+from assimilation.learned.step import amortized_train_step, train_step
+from assimilation.learned.training import Trained, train
 from assimilation.methods.analysis import Analysis, Diagnostics
 from assimilation.methods.ensemble import EnsembleOfFourDVars, laplace_covariance
 from assimilation.methods.four_d_var import StrongFourDVar

@@ -48,19 +48,22 @@ class Ring(eqx.Module):
             start = stop
         return np.concatenate(blocks, axis=1)
 
+    # Both layouts are slices and transpositions: a gather by index would cost a training
+    # step more, in its derivative, than the matrix products do.
     def to_sites(self, window: Float[Array, "*fields T D"]) -> Float[Array, "n_sites channels"]:
         """All fields and times of each site's entries as the channels of that site."""
-        sites = window[..., self.by_site()]
-        return jnp.moveaxis(sites, -2, 0).reshape(self.n_sites, -1)
+        ends = np.cumsum([self.n_sites * size for size in self.per_site])[:-1]
+        blocks = jnp.split(window, ends, axis=-1)
+        sites = [block.reshape(*block.shape[:-1], self.n_sites, -1) for block in blocks]
+        return jnp.moveaxis(jnp.concatenate(sites, axis=-1), -2, 0).reshape(self.n_sites, -1)
 
     def from_sites(
         self, channels: Float[Array, "n_sites channels"], shape: tuple[int, ...]
     ) -> Float[Array, "*fields T D"]:
         """The inverse of `to_sites` for windows of `shape` (*fields, T, D)."""
-        sites = self.by_site()
-        blocks = channels.reshape(self.n_sites, *shape[:-1], sites.shape[1])
-        where = np.argsort(sites.ravel())
-        return jnp.moveaxis(blocks, 0, -2).reshape(*shape[:-1], -1)[..., where]
+        blocks = channels.reshape(self.n_sites, *shape[:-1], sum(self.per_site))
+        parts = jnp.split(jnp.moveaxis(blocks, 0, -2), np.cumsum(self.per_site)[:-1], axis=-1)
+        return jnp.concatenate([part.reshape(*shape[:-1], -1) for part in parts], axis=-1)
 
     def rotations(self, mask: Float[Array | np.ndarray, "T D"]) -> Int[np.ndarray, "n D"]:
         """The rotations that leave `mask` as it is, as orders of the entries.
@@ -75,6 +78,20 @@ class Ring(eqx.Module):
             if (mask[:, order] == mask).all():
                 orders.append(order)
         return np.stack(orders)
+
+
+def ring_or_one_site(ring: Ring | None, size: int) -> Ring:
+    """The ring, or for None a single site that owns all `size` entries of the state.
+
+    Raises ValueError if the ring has another number of entries.
+    """
+    ring = Ring(1, (size,)) if ring is None else ring
+    if ring.size != size:
+        raise ValueError(
+            f"ring has {ring.size} entries and the state {size}: pass Ring(K, (1,)), or "
+            "Ring(K, (1, J)) with two levels."
+        )
+    return ring
 
 
 def symmetrised(samples: np.ndarray, ring: Ring) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Amortized posterior: a network that maps a window's observations to its posterior."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -9,18 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.climatology import Ring
-from assimilation.methods.amortized_heads import Gaussian
-from assimilation.methods.ring_networks import RingNetwork, to_sites
-from assimilation.normalisation import Normalisation
-from assimilation.observations import Batch1D
-
-
-class Head(Protocol):
-    """What `AmortizedPosterior` asks of a head; `sample` only to draw samples."""
-
-    def loss(self, context: Array, target: Array, key: Array) -> Array: ...
-    def mean(self, context: Array) -> Array: ...
+from assimilation.covariances.ring import Ring
+from assimilation.learned.heads import Gaussian, Head
+from assimilation.learned.networks import RingNetwork
+from assimilation.learned.normalisation import Normalisation
+from assimilation.methods.analysis import Analysis
+from assimilation.observations.batch import Batch1D
+from assimilation.observations.window import Observations
 
 
 class MLPObsEncoder(eqx.Module):
@@ -73,8 +68,8 @@ class RingObsEncoder(eqx.Module):
     ):
         checks.count(context_dim=context_dim, n_blocks=n_blocks)
         checks.key(key=key)
-        checks.shape((None, ring.by_site().size), mask=mask)
-        expected = np.asarray(to_sites(jnp.asarray(mask), ring)).any(axis=0)
+        checks.shape(("T", ring.size), mask=mask)
+        expected = np.asarray(ring.to_sites(jnp.asarray(mask))).any(axis=0)
         if not expected.any():
             raise ValueError("mask is empty: pass the mask of a problem, such as problem.mask.")
         self.ring, self.n_time = ring, len(mask)
@@ -84,9 +79,9 @@ class RingObsEncoder(eqx.Module):
     def __call__(
         self, obs: Float[Array, "T D"], mask: Float[Array, "T D"]
     ) -> Float[Array, "n_sites context"]:
-        size = self.ring.by_site().size
+        size = self.ring.size
         checks.shape((self.n_time, size), **{"each window of batch.input": obs})
-        fields = [to_sites(field, self.ring)[:, np.array(self.channels)] for field in (obs, mask)]
+        fields = [self.ring.to_sites(field)[:, np.array(self.channels)] for field in (obs, mask)]
         return self.network(jnp.concatenate(fields, axis=-1))
 
 
@@ -98,12 +93,14 @@ class AmortizedPosterior(eqx.Module):
     simulated pairs, the pair approximates the posterior under the prior that the
     simulations follow: the model's own attractor. With a `normalisation` both work in
     units of the climatology; observations are then of the state itself (N = D). Called
-    on a batch it returns the posterior mean, (B, T, D).
+    on a batch it returns the posterior mean, (B, T, D). `constants` names the parts that
+    training leaves alone.
     """
 
-    encoder: Any
-    head: Any
+    encoder: Callable[[Array, Array], Array]
+    head: Head
     normalisation: Normalisation | None = None
+    constants: tuple[str, ...] = eqx.field(default=(), static=True)
 
     def __check_init__(self):
         for name in ("loss", "mean"):
@@ -122,15 +119,16 @@ class AmortizedPosterior(eqx.Module):
         """The posterior mean of each window."""
         return self._unscaled(jax.vmap(self.head.mean)(self.context(batch)))
 
+    def solve(self, observations: Observations) -> Analysis:
+        """The posterior mean over one window, as a record."""
+        return Analysis.of(self(observations.batch())[0])
+
     def context(self, batch: Batch1D) -> Float[Array, "B ..."]:
         """What the encoder makes of each window."""
-        if not isinstance(batch, Batch1D):
-            raise TypeError(
-                f"batch is {type(batch).__name__}: pass a Batch1D, such as assim_batch(problem)."
-            )
+        checks.is_a(Batch1D, "a Batch1D, such as assim_batch(problem)", batch=batch)
         obs = batch.input
         if self.normalisation is not None:
-            checks.shape((None, None, *self.normalisation.mean.shape), **{"batch.input": obs})
+            checks.shape(("B", "T", *self.normalisation.mean.shape), **{"batch.input": obs})
             obs = self.normalisation.scaled(obs)
         return jax.vmap(self.encoder)(batch.mask * obs, batch.mask)
 

@@ -6,24 +6,28 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.climatology import Ring
-from assimilation.methods.fourdvarnet_parts import Gradient, LearnedPrior, LSTMModulator
-from assimilation.methods.ring_networks import from_sites, ring_or_one_site, to_sites
-from assimilation.normalisation import Normalisation
-from assimilation.observations import Batch1D
+from assimilation.covariances.ring import Ring, ring_or_one_site
+from assimilation.learned.fourdvarnet_parts import Gradient, LearnedPrior, LSTMModulator
+from assimilation.learned.normalisation import Normalisation
+from assimilation.methods.analysis import Analysis
+from assimilation.observations.batch import Batch1D
+from assimilation.observations.window import Observations
+
+# So many solver steps are compiled as one piece: a training step takes a sixth less.
+UNROLL = 5
 
 
 class FourDVarNet1D(eqx.Module):
     """A variational solver that is trained from end to end (Fablet et al. 2021).
 
-    It looks for a window x that minimises the cost (theirs with means for sums)
+    It follows gradients of the cost of a window x,
 
-        U(x) = mean over observed entries |x - y|^2 + mean |x - phi(x)|^2,
+        U(x) = 1/2 sum over observed entries |x - y|^2 + 1/2 sum |x - phi(x)|^2,
 
     in units of the climatology, with a learned prior phi. It takes `n_solver_steps` steps
-    x <- x - step from the climatological mean. The gradient of U comes from automatic
-    differentiation; a learned modulator with a memory turns it into the step, and weighs
-    the two terms of the cost.
+    x <- x - step from the climatological mean. The gradients of the two terms come from
+    automatic differentiation; a learned modulator with a memory weighs them and turns
+    them into the step.
 
     `state_dim` and `n_time` are the sizes of a window (T, N); `latent_dim` and
     `hidden_dim` the widths of prior and modulator. With a `ring` all sites share their
@@ -78,13 +82,17 @@ class FourDVarNet1D(eqx.Module):
         """The analysed windows (B, T, N)."""
         return self._solved(batch, self.n_solver_steps, None, keep_all=False)[:, -1]
 
+    def solve(self, observations: Observations) -> Analysis:
+        """The analysis of one window."""
+        return Analysis.of(self(observations.batch())[0])
+
     def loss(self, batch: Batch1D, key: Array | None = None) -> Float[Array, ""]:
         """Mean square error of the analysis, in units of the climatological variance.
 
         The variance is one mean over the state, so that large components count as they do
         in an RMSE. `key` is not used.
         """
-        variance = jax.lax.stop_gradient(jnp.mean(self.normalisation.std**2))
+        variance = jnp.mean(self.normalisation.std**2)
         return jnp.mean((self(batch) - batch.target) ** 2) / variance
 
     def iterates(
@@ -107,7 +115,7 @@ class FourDVarNet1D(eqx.Module):
     def _solved(self, batch: Batch1D, n_steps: int, start: Array | None, keep_all: bool):
         """All windows (B, n_steps + 1, T, N) on the way, or the last alone (B, 1, T, N)."""
         size = self.normalisation.mean.shape[0]
-        checks.shape((None, self.n_time, size), **{"batch.input": batch.input})
+        checks.shape(("B", self.n_time, size), **{"batch.input": batch.input})
         if start is None:
             mean = self.normalisation.unscaled(jnp.zeros(size))
             start = jnp.broadcast_to(mean, batch.input.shape)
@@ -116,53 +124,46 @@ class FourDVarNet1D(eqx.Module):
         def one(obs, mask, start):
             shape = obs.shape
             start, obs = self.normalisation.scaled(start), mask * self.normalisation.scaled(obs)
-            fields = [to_sites(field, self.ring) for field in (start, obs, mask)]
+            fields = [self.ring.to_sites(field) for field in (start, obs, mask)]
             found = self._solve(*fields, n_steps, keep_all)
-            back = jax.vmap(lambda x: from_sites(x, self.ring, shape))(found)
+            back = jax.vmap(lambda x: self.ring.from_sites(x, shape))(found)
             return self.normalisation.unscaled(back)
 
         return jax.vmap(one)(batch.input, batch.mask, start)
 
+    def cost(self, x: Array, obs: Array, mask: Array) -> tuple[Array, Array]:
+        """The two terms of U at a window, all in the layout of the sites."""
+        observed = jnp.sum(mask * (x - obs) ** 2) / 2
+        return observed, jnp.sum((x - self.prior(x)) ** 2) / 2
+
     def gradient(self, x: Array, obs: Array, mask: Array) -> Gradient:
-        """The gradient of both terms of the cost at a window, in the layout of the sites.
-
-        Each is multiplied by half the number of entries in its mean, which makes it a
-        departure: x - y where the window was observed, about x - phi(x) everywhere.
-        """
-
-        def observed(x):
-            return jnp.sum(mask * (x - obs) ** 2) / jnp.maximum(mask.sum(), 1.0)
-
-        def prior(x):
-            return jnp.mean((x - self.prior(x)) ** 2)
-
-        return Gradient(
-            observed=jax.grad(observed)(x) * mask.sum() / 2,
-            prior=jax.grad(prior)(x) * x.size / 2,
-            mask=mask,
+        """The gradient of each term of U at a window, in the layout of the sites."""
+        observed, prior = (
+            jax.grad(lambda x, term=term: self.cost(x, obs, mask)[term])(x) for term in (0, 1)
         )
+        return Gradient(observed, prior, mask)
 
     def _solve(self, x: Array, obs: Array, mask: Array, n_steps: int, keep_all: bool):
         """All iterates (n_steps + 1, n_sites, channels) of one window, or the last alone."""
 
-        def run(net, carry, length):
+        def run(net, carry, obs, length):
             def step(carry, _):
                 x, memory = carry
                 change, memory = net.modulator(net.gradient(x, obs, mask), memory)
                 x = x - change
                 return (x, memory), x if keep_all else None
 
-            return jax.lax.scan(step, carry, length=length)
+            return jax.lax.scan(step, carry, length=length, unroll=UNROLL)
 
         carry = (x, self.modulator.initial(self.ring.n_sites))
         if self.differentiation == "unrolled":
-            carry, found = run(self, carry, n_steps)
+            carry, found = run(self, carry, obs, n_steps)
             parts = [x[None], found]
         else:
-            # Constant weights leave nothing to differentiate, so no step is kept in memory.
+            # Constants leave nothing to differentiate, so no step is kept in memory.
             weights, static = eqx.partition(self, eqx.is_array)
-            constant = eqx.combine(jax.lax.stop_gradient(weights), static)
-            carry, found = run(constant, jax.lax.stop_gradient(carry), n_steps - 1)
-            carry, last = run(self, carry, 1)
+            weights, *fixed = jax.lax.stop_gradient((weights, carry, obs))
+            carry, found = run(eqx.combine(weights, static), *fixed, n_steps - 1)
+            carry, last = run(self, carry, obs, 1)
             parts = [x[None], found, last]
         return jnp.concatenate(parts) if keep_all else carry[0][None]

@@ -4,27 +4,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from sys import stdout
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, PyTree
 from tqdm import tqdm
 
 from assimilation import checks
-from assimilation.observations import Batch1D
-
-
-class Learner(Protocol):
-    """What can be trained: a pytree with a loss on a batch that holds its target.
-
-    `key` is for losses that draw at random; the others leave it alone.
-    """
-
-    def loss(self, batch: Batch1D, key: Array) -> Float[Array, ""]: ...
+from assimilation.learned.step import Learner, loss_and_gradient, trainable
+from assimilation.observations.batch import Batch1D
 
 
 @runtime_checkable
@@ -45,55 +37,11 @@ class Trained(NamedTuple):
     first of them 0. `seconds` is the wall time of the training, compilation included.
     """
 
-    model: Any
+    model: Learner
     loss: np.ndarray
     validation_steps: np.ndarray
     validation: np.ndarray
     seconds: float
-
-
-def train_step(
-    model: Any,
-    batch: Batch1D,
-    opt: optax.GradientTransformation,
-    opt_state: Any,
-    key: Array | None = None,
-) -> tuple[Any, Any, Float[Array, ""]]:
-    """One step of gradient descent on one batch: the new model, its state, the loss.
-
-    Start with `opt_state = opt.init(eqx.filter(model, eqx.is_inexact_array))`. `key` is
-    needed only by a model whose loss draws at random. Raises ValueError for a batch
-    without a target.
-    """
-    if not callable(getattr(model, "loss", None)):
-        raise TypeError(
-            f"model is {type(model).__name__}: pass a model with loss(batch, key), such as "
-            "AmortizedPosterior."
-        )
-    if batch.target is None:
-        raise ValueError(
-            "batch has no target: pass Batch1D(input=..., mask=..., target=truth) for training."
-        )
-    return _update(model, batch, opt, opt_state, jax.random.key(0) if key is None else key)
-
-
-def amortized_train_step(
-    model: Any,
-    batch: Batch1D,
-    opt: optax.GradientTransformation,
-    opt_state: Any,
-    key: Array | None = None,
-) -> tuple[Any, Any, Float[Array, ""]]:
-    """One step of `train_step`, under the name that goes with `AmortizedPosterior`."""
-    return train_step(model, batch, opt, opt_state, key)
-
-
-@eqx.filter_jit
-def _update(model, batch, opt, opt_state, key):
-    loss, gradient = eqx.filter_value_and_grad(lambda model: model.loss(batch, key))(model)
-    weights = eqx.filter(model, eqx.is_inexact_array)
-    change, opt_state = opt.update(gradient, opt_state, weights)
-    return eqx.apply_updates(model, change), opt_state, loss
 
 
 def one_cycle(n_steps: int, learning_rate: float) -> optax.Schedule:
@@ -108,7 +56,7 @@ def one_cycle(n_steps: int, learning_rate: float) -> optax.Schedule:
 
 
 def train(
-    model: Any,
+    model: Learner,
     data: PairSource,
     n_steps: int,
     key: Array,
@@ -126,8 +74,9 @@ def train(
 
     `optimiser` is called with the schedule of its rate, which rises to `learning_rate` in
     a tenth of the steps and then falls; `optax.adam` suits most networks, and
-    `optax.contrib.muon` one whose weights are mostly matrices of no great size. Gradients
-    whose norm over all weights exceeds `clip` are scaled down to it first.
+    `optax.contrib.muon` one whose weights are mostly matrices of no great size. It is given
+    the trainable weights alone. Gradients whose norm over all of these exceeds `clip` are
+    scaled down to it first.
 
     `n_steps` is a multiple of `check_every`: so many steps run in one compiled call.
     After each call comes a validation and, with a path `checkpoint`, a file from which
@@ -152,20 +101,21 @@ def train(
     opt = optax.chain(optax.clip_by_global_norm(clip), optimiser(rate))
     k_train, k_validation = jax.random.split(key)
     validation = getattr(data, "held_out", data.draw)(k_validation, validation_size)
-    weights, static = eqx.partition(model, eqx.is_array)
-
-    @jax.jit
-    def validate(weights, batch):
-        return eqx.combine(weights, static).loss(batch, k_validation)
+    weights, still = eqx.partition(model, trainable(model))
 
     @eqx.filter_jit
-    def many_steps(weights, opt_state, data, first):
+    def validate(weights, still, batch):
+        return eqx.combine(weights, still).loss(batch, k_validation)
+
+    @eqx.filter_jit
+    def many_steps(weights, still, opt_state, data, first):
         def one(carry, step):
+            weights, opt_state = carry
             k_draw, k_loss = jax.random.split(jax.random.fold_in(k_train, step))
-            model, opt_state = eqx.combine(carry[0], static), carry[1]
             batch = data.draw(k_draw, batch_size)
-            model, opt_state, loss = _update(model, batch, opt, opt_state, k_loss)
-            return (eqx.filter(model, eqx.is_array), opt_state), loss
+            loss, gradient = loss_and_gradient(weights, still, batch, k_loss)
+            change, opt_state = opt.update(gradient, opt_state, weights)
+            return (optax.apply_updates(weights, change), opt_state), loss
 
         steps = first + jnp.arange(check_every)
         (weights, opt_state), losses = jax.lax.scan(one, (weights, opt_state), steps)
@@ -174,7 +124,7 @@ def train(
     n_checks = n_steps // check_every
     state = {
         "weights": weights,
-        "opt_state": opt.init(eqx.filter(model, eqx.is_inexact_array)),
+        "opt_state": opt.init(weights),
         "loss": np.full(n_steps, np.nan),
         "validation": np.full(n_checks + 1, np.nan),
         "done": np.zeros((), int),
@@ -183,7 +133,7 @@ def train(
     if checkpoint is not None and Path(checkpoint).exists():
         state = eqx.tree_deserialise_leaves(checkpoint, state)
     else:
-        state["validation"][0] = validate(weights, validation)
+        state["validation"][0] = validate(weights, still, validation)
     before = float(state["seconds"])
     bar = tqdm(
         total=n_steps, initial=int(state["done"]), file=stdout, disable=not progress, unit="step"
@@ -192,10 +142,10 @@ def train(
         for number in range(int(state["done"]) // check_every, n_checks):
             first = number * check_every
             state["weights"], state["opt_state"], losses = many_steps(
-                state["weights"], state["opt_state"], data, jnp.asarray(first)
+                state["weights"], still, state["opt_state"], data, jnp.asarray(first)
             )
             state["loss"][first : first + check_every] = losses
-            state["validation"][number + 1] = validate(state["weights"], validation)
+            state["validation"][number + 1] = validate(state["weights"], still, validation)
             _stop_if_diverged(state, first, check_every, number)
             state["done"] = np.asarray(first + check_every)
             state["seconds"] = np.asarray(before + time.perf_counter() - started)
@@ -210,7 +160,7 @@ def train(
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     return Trained(
-        model=eqx.combine(state["weights"], static),
+        model=eqx.combine(state["weights"], still),
         loss=state["loss"],
         validation_steps=np.arange(n_checks + 1) * check_every,
         validation=state["validation"],
@@ -218,7 +168,7 @@ def train(
     )
 
 
-def save_whole(path: str | Path, tree: Any) -> None:
+def save_whole(path: str | Path, tree: PyTree) -> None:
     """Write a pytree's leaves so that an interruption never leaves half a file."""
     path = Path(path)
     unfinished = path.with_suffix(".unfinished")

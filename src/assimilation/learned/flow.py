@@ -1,5 +1,7 @@
 """A head that samples: flow matching about a trained Gaussian."""
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.methods.amortized_heads import Gaussian, GaussianHead
-from assimilation.methods.amortized_posterior import AmortizedPosterior
-from assimilation.methods.ring_networks import RingNetwork, from_sites, to_sites
-from assimilation.observations import Batch1D
+from assimilation.learned.amortized import AmortizedPosterior
+from assimilation.learned.heads import Gaussian, GaussianHead
+from assimilation.learned.networks import RingNetwork
+from assimilation.observations.batch import Batch1D
 
 N_FREQUENCIES = 8
 
@@ -20,8 +22,7 @@ class Modes(eqx.Module):
 
     A residual is `size` (channels,), its root mean square, times the sum of `basis`
     (channels, n_modes) times coefficients of variance `scale` squared, plus independent
-    noise of standard deviation `rest` (channels,) for what the modes leave out. All
-    constants: no gradient reaches them.
+    noise of standard deviation `rest` (channels,) for what the modes leave out.
     """
 
     size: Float[Array, " channels"]
@@ -67,8 +68,8 @@ class FlowHead(eqx.Module):
     training pairs. Integrating dz/ds = v from a fresh z_0 gives a sample. Were z_1 standard
     normal whatever the context, v would be (2s - 1) / (s^2 + (1 - s)^2) z; the network
     learns what is to be added to it, and starts at zero. What the modes leave out is added
-    as independent noise. The Gaussian and the context are constants here. Build it with
-    `FlowHead.about`.
+    as independent noise. Training leaves the Gaussian and the encoder as they are. Build it
+    with `FlowHead.about`.
     """
 
     gaussian: GaussianHead
@@ -76,6 +77,7 @@ class FlowHead(eqx.Module):
     network: RingNetwork
     out: eqx.nn.Linear
     n_solver_steps: int = eqx.field(static=True)
+    constants: ClassVar[tuple[str, ...]] = ("gaussian", "modes")
 
     @classmethod
     def about(
@@ -103,7 +105,7 @@ class FlowHead(eqx.Module):
             raise ValueError("batch has no target: pass one with the true trajectories.")
         found, ring = trained.posterior(batch), trained.head.ring
         residual = (batch.target - found.mean) / found.marginal_std()
-        sites = jax.vmap(lambda window: to_sites(window, ring))(residual)
+        sites = jax.vmap(ring.to_sites)(residual)
         n_channels = sites.shape[-1]
         if n_modes > n_channels:
             raise ValueError(
@@ -119,7 +121,9 @@ class FlowHead(eqx.Module):
             out=jax.tree.map(jnp.zeros_like, eqx.nn.Linear(width, n_modes, key=key)),
             n_solver_steps=n_solver_steps,
         )
-        return AmortizedPosterior(trained.encoder, head, trained.normalisation)
+        return AmortizedPosterior(
+            trained.encoder, head, trained.normalisation, constants=("encoder",)
+        )
 
     def mean(self, context: Float[Array, "*sites context"]) -> Float[Array, "T D"]:
         """The mean of the Gaussian that the flow is about."""
@@ -127,7 +131,7 @@ class FlowHead(eqx.Module):
 
     def centre(self, context: Float[Array, "*sites context"]) -> Gaussian:
         """The Gaussian that the flow is about."""
-        return jax.lax.stop_gradient(self.gaussian.posterior(context))
+        return self.gaussian.posterior(context)
 
     def velocity(
         self,
@@ -146,11 +150,9 @@ class FlowHead(eqx.Module):
         self, context: Float[Array, "*sites context"], target: Float[Array, "T D"], key: Array
     ) -> Float[Array, ""]:
         """Mean square error of the velocity."""
-        context = jax.lax.stop_gradient(context)
-        modes = jax.lax.stop_gradient(self.modes)
         about = self.centre(context)
         residual = (target - about.mean) / about.marginal_std()
-        end = modes.coefficients(to_sites(residual, self.gaussian.ring))
+        end = self.modes.coefficients(self.gaussian.ring.to_sites(residual))
         k_s, k_start = jax.random.split(key)
         s = jax.random.uniform(k_s, (), end.dtype)
         start = jax.random.normal(k_start, end.shape, end.dtype)
@@ -175,7 +177,7 @@ class FlowHead(eqx.Module):
         residual = modes.residual(z)
         noise = jax.random.normal(k_rest, residual.shape, residual.dtype)
         residual = residual + modes.rest * noise
-        residual = from_sites(residual, self.gaussian.ring, about.mean.shape)
+        residual = self.gaussian.ring.from_sites(residual, about.mean.shape)
         return about.mean + about.marginal_std() * residual
 
     def _by_site(self, context):

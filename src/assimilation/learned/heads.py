@@ -1,13 +1,6 @@
-"""Heads of an amortized posterior: what the context says about the trajectory.
+"""Heads of an amortized posterior: what the context says about the trajectory."""
 
-A head works in normalised units and on one window; its three methods are
-
-    loss(context, target (T, D), key) -> a number, lowest on average at the posterior
-    mean(context) -> (T, D)
-    sample(context, key) -> (T, D), for heads that can
-"""
-
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -15,13 +8,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation import checks
-from assimilation.climatology import Ring
-from assimilation.methods.ring_networks import from_sites, ring_or_one_site, to_sites
-from assimilation.observations import Batch1D
+from assimilation.covariances.ring import Ring, ring_or_one_site
+from assimilation.observations.batch import Batch1D
 
 # A training step changes a standard deviation so many times as much as it changes a mean, which
 # may be nearly right already.
 SPREAD_GAIN = 10.0
+
+
+@runtime_checkable
+class Head(Protocol):
+    """What `AmortizedPosterior` asks of a head, on one window and in normalised units.
+
+    `loss` is lowest on average at the posterior. A head that can draw trajectories has
+    `sample(context, key)` (T, D) as well.
+    """
+
+    def loss(self, context: Array, target: Array, key: Array) -> Array: ...
+    def mean(self, context: Array) -> Array: ...
 
 
 class Decoder(eqx.Module):
@@ -47,7 +51,7 @@ class Decoder(eqx.Module):
 
     def __call__(self, context: Float[Array, "*sites context"]) -> Float[Array, "n_fields T D"]:
         sites = context.reshape(self.ring.n_sites, -1)
-        return from_sites(jax.vmap(self.mlp)(sites), self.ring, self.shape)
+        return self.ring.from_sites(jax.vmap(self.mlp)(sites), self.shape)
 
 
 class RegressionHead(eqx.Module):
@@ -65,6 +69,7 @@ class RegressionHead(eqx.Module):
 
     decoder: Decoder
     weights: Float[Array, " D"] | None
+    constants: ClassVar[tuple[str, ...]] = ("weights",)
 
     def __init__(
         self,
@@ -93,7 +98,7 @@ class RegressionHead(eqx.Module):
         """Mean square error, weighted."""
         square = (self.mean(context) - target) ** 2
         if self.weights is not None:
-            square = jax.lax.stop_gradient(self.weights) * square
+            square = self.weights * square
         return jnp.mean(square)
 
 
@@ -125,6 +130,7 @@ class GaussianHead(eqx.Module):
     centre: Decoder
     spread: Decoder
     scale: Float[Array, "T D"]
+    constants: ClassVar[tuple[str, ...]] = ("scale",)
 
     def __init__(
         self,
@@ -146,7 +152,7 @@ class GaussianHead(eqx.Module):
         self.scale = jnp.ones(state_shape)
 
     @classmethod
-    def about(cls, trained: Any, batch: Batch1D, key: Array, rank: int = 4) -> Any:
+    def about(cls, trained: eqx.Module, batch: Batch1D, key: Array, rank: int = 4) -> eqx.Module:
         """An untrained posterior about the mean of a `trained` one with a `RegressionHead`.
 
         `batch`, with its target, gives the residuals of that mean; their size at each
@@ -161,9 +167,9 @@ class GaussianHead(eqx.Module):
             residual = residual / trained.normalisation.std
         decoder = trained.head.decoder
         ring, shape = decoder.ring, decoder.shape[1:]
-        sites = jax.vmap(lambda window: to_sites(window, ring))(residual)
+        sites = jax.vmap(ring.to_sites)(residual)
         scale = jnp.sqrt(jnp.mean(sites**2, axis=(0, 1)))
-        scale = from_sites(jnp.broadcast_to(scale, sites.shape[1:]), ring, shape)
+        scale = ring.from_sites(jnp.broadcast_to(scale, sites.shape[1:]), shape)
         size = (decoder.mlp.in_size, shape, decoder.mlp.width_size, decoder.mlp.depth)
         head = cls(*size, key, ring, rank)
         head = eqx.tree_at(lambda head: (head.centre, head.scale), head, (decoder, scale))
@@ -177,10 +183,9 @@ class GaussianHead(eqx.Module):
     def posterior(self, context: Float[Array, "*sites context"]) -> Gaussian:
         """Mean and covariance, in normalised units."""
         width, *columns = SPREAD_GAIN * self.spread(context)
-        scale = jax.lax.stop_gradient(self.scale)
         # A width of zero means the scale. The floor keeps the log-density finite where the
         # data leave no doubt.
-        marginal_std = scale * (jax.nn.softplus(width + jnp.log(jnp.e - 1)) + 1e-3)
+        marginal_std = self.scale * (jax.nn.softplus(width + jnp.log(jnp.e - 1)) + 1e-3)
         columns = len(columns) ** -0.5 * jnp.stack(columns)
         std = marginal_std / jnp.sqrt(1 + jnp.sum(columns**2, axis=0))
         return Gaussian(self.mean(context), std, std * columns)

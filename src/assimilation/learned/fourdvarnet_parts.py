@@ -7,32 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-
-class Dense(eqx.Module):
-    """x -> x W / sqrt(n_in) + b, along the last axis.
-
-    W has entries of size one whatever the width, so that one learning rate suits layers of
-    any width: Adam moves each entry by about the rate, and the output by as much.
-    """
-
-    weight: Float[Array, "n_in n_out"]
-    bias: Float[Array, " n_out"]
-
-    def __init__(self, n_in: int, n_out: int, key: Array, gain: float = 1.0):
-        self.weight = gain * jax.random.normal(key, (n_in, n_out))
-        self.bias = jnp.zeros(n_out)
-
-    def __call__(self, x: Float[Array, "n_sites n_in"]) -> Float[Array, "n_sites n_out"]:
-        return x @ self.weight / jnp.sqrt(self.weight.shape[0]) + self.bias
-
-
-def with_neighbours(z: Float[Array, "n_sites C"], reach: int) -> Float[Array, "n_sites wide"]:
-    """The channels of each site beside those of its neighbours, up to `reach` sites away.
-
-    A `Dense` layer after it makes a convolution around the ring.
-    """
-    shifts = range(-reach, reach + 1)
-    return jnp.concatenate([jnp.roll(z, shift, axis=0) for shift in shifts], axis=-1)
+from assimilation.learned.networks import Dense, with_neighbours
 
 
 class LearnedPrior(eqx.Module):
@@ -60,7 +35,7 @@ class LearnedPrior(eqx.Module):
 
 
 class Gradient(NamedTuple):
-    """The gradient of the variational cost: its part from each term, and the mask."""
+    """The gradient of each of the two terms of the variational cost, and the mask."""
 
     observed: Float[Array, "n_sites C"]
     prior: Float[Array, "n_sites C"]
@@ -82,23 +57,32 @@ def softly_normalised(
 class LSTMModulator(eqx.Module):
     """An LSTM at each site that turns the gradient of the cost into a step.
 
-    Each part of the gradient is normalised over the entries that it can reach: one
-    observation in a hundred entries would drown otherwise. All sites share the weights
-    and each sees its neighbours' gradients. The output of an LSTM (Hochreiter &
+    Each part of the gradient is normalised over the entries that it can reach, because one
+    observation in a hundred entries would drown otherwise, and the two are added with
+    learned weights, exp(`log_weights`). All sites share the weights of the LSTM and each
+    sees its neighbours' gradients. The output of an LSTM (Hochreiter &
     Schmidhuber 1997) lies between -1 and 1, so no gradient can make a step larger than
     the weights of the last layer allow.
     """
 
     encode: Dense
-    gates: Dense
+    take: Dense
+    keep: Dense
+    show: Dense
+    new: Dense
     decode: Dense
     log_weights: Float[Array, "2"]
     reach: int = eqx.field(static=True)
 
     def __init__(self, n_channels: int, hidden_dim: int, reach: int, key: Array):
-        k_encode, k_gates, k_decode = jax.random.split(key, 3)
+        k_encode, k_decode, *k_gates = jax.random.split(key, 6)
         self.encode = Dense(n_channels, hidden_dim, k_encode)
-        self.gates = Dense((2 * reach + 2) * hidden_dim, 4 * hidden_dim, k_gates)
+        # Four matrices and not one beside the other: Muon treats each by itself, five times
+        # faster than all in one.
+        gates = [Dense((2 * reach + 2) * hidden_dim, hidden_dim, k) for k in k_gates]
+        self.take, self.keep, self.show, self.new = gates
+        # A gate that starts open remembers; training closes it where that helps.
+        self.keep = eqx.tree_at(lambda gate: gate.bias, self.keep, jnp.ones(hidden_dim))
         self.decode = Dense(hidden_dim, n_channels, k_decode, gain=0.3)
         self.log_weights = jnp.zeros(2)
         self.reach = reach
@@ -115,9 +99,10 @@ class LSTMModulator(eqx.Module):
         g = w_observed * softly_normalised(gradient.observed, gradient.mask)
         g = g + w_prior * softly_normalised(gradient.prior, everywhere)
         seen = with_neighbours(self.encode(g), self.reach)
-        gates = self.gates(jnp.concatenate([seen, hidden], axis=-1))
-        take, keep, show, new = jnp.split(gates, 4, axis=-1)
-        # A gate that starts open remembers; training closes it where that helps.
-        cell = jax.nn.sigmoid(keep + 1.0) * cell + jax.nn.sigmoid(take) * jnp.tanh(new)
-        hidden = jax.nn.sigmoid(show) * jnp.tanh(cell)
+        seen = jnp.concatenate([seen, hidden], axis=-1)
+        take, keep, show = (
+            jax.nn.sigmoid(gate(seen)) for gate in (self.take, self.keep, self.show)
+        )
+        cell = keep * cell + take * jnp.tanh(self.new(seen))
+        hidden = show * jnp.tanh(cell)
         return self.decode(hidden), (hidden, cell)
