@@ -82,6 +82,7 @@ def laplace_covariance(
     state space: the Kalman smoother's covariance if model and observations are linear.
     Dense, so meant for small states.
     """
+    checks.is_a(PERTURBABLE, "a StrongFourDVar or an IncrementalFourDVar", method=method)
     window = method.window(observations)
     local = window.linearise(window.control_of(x0), last_row(observations.mask))
     factor = jnp.linalg.cholesky(local.hessian)

@@ -9,8 +9,14 @@ from assimilation.models.integrate import Parameter, rk4_step
 
 
 def advection(x: Float[Array, " K"]) -> Float[Array, " K"]:
-    """The quadratic term x_{k-1} (x_{k+1} - x_{k-2}) on a ring; it conserves sum x^2."""
-    return jnp.roll(x, 1) * (jnp.roll(x, -1) - jnp.roll(x, 2))
+    """The quadratic term x_{k-1} (x_{k+1} - x_{k-2}) on a ring; it conserves sum x^2.
+
+    The ring is opened once and the product turned back: XLA would compute what it turns
+    anew for each turned copy.
+    """
+    size = x.shape[0]
+    opened = jnp.concatenate([x, x[:3]])
+    return jnp.roll(opened[1 : size + 1] * (opened[3:] - opened[:size]), 2)
 
 
 class Lorenz96Forward(eqx.Module):
