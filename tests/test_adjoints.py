@@ -12,6 +12,7 @@ from assimilation import (
     Lorenz96TwoLevelForward,
     Observations,
     ParameterisedLorenz96Forward,
+    StrongFourDVar,
     generate_l96_2l_problem,
     generate_l96_problem,
     generate_problem,
@@ -19,7 +20,6 @@ from assimilation import (
     square_root,
 )
 from assimilation.methods.linear_sweeps import Sweeps
-from assimilation.methods.window_cost import WindowCost
 
 MODELS = [
     Lorenz63Forward(),
@@ -51,7 +51,7 @@ def window_of(name, weak):
     mask[1, 2] = mask[2, 0] = 0
     R = jnp.broadcast_to(jnp.eye(3) + 0.5, (5, 3, 3))
     seen = Observations((0, 3, 4, 9, 10), normal(3, 5, 3), bent, R, mask, start=2)
-    window = WindowCost.of(problem.forward, problem.prior_mean_state, problem.B_op_state, seen)
+    window = StrongFourDVar.of(problem).window(seen)
     return window._replace(error_root=square_root(Q)) if weak else window
 
 

@@ -31,10 +31,7 @@ class AbstractCovariance(lx.AbstractLinearOperator):
 
 
 def square_root(covariance: lx.AbstractLinearOperator) -> lx.AbstractLinearOperator:
-    """An operator L with L L^T = `covariance`: its own, a diagonal's, or Cholesky's.
-
-    x = x_b + L chi then has covariance B where chi is standard normal.
-    """
+    """An operator L with L L^T = `covariance`: its own, a diagonal's, or Cholesky's."""
     checks.operator(covariance=covariance)
     if isinstance(covariance, AbstractCovariance):
         return covariance.square_root()
@@ -42,8 +39,6 @@ def square_root(covariance: lx.AbstractLinearOperator) -> lx.AbstractLinearOpera
         return square_root(covariance.operator)
     if isinstance(covariance, lx.MulLinearOperator):
         return square_root(covariance.operator) * jnp.sqrt(covariance.scalar)
-    if isinstance(covariance, lx.IdentityLinearOperator):
-        return covariance
     if lx.is_diagonal(covariance):
         return lx.DiagonalLinearOperator(jnp.sqrt(lx.diagonal(covariance)))
     return lx.MatrixLinearOperator(jnp.linalg.cholesky(covariance.as_matrix()))

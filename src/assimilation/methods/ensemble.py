@@ -11,8 +11,9 @@ from assimilation import checks
 from assimilation.covariances.roots import square_root
 from assimilation.methods.analysis import Analysis
 from assimilation.methods.four_d_var import StrongFourDVar
-from assimilation.methods.growing_window import last_row, window_key
+from assimilation.methods.growing_window import last_row
 from assimilation.methods.incremental_four_d_var import IncrementalFourDVar
+from assimilation.methods.method import window_key
 from assimilation.observations.window import Observations
 
 PERTURBABLE = StrongFourDVar | IncrementalFourDVar

@@ -9,16 +9,11 @@ import lineax as lx
 from jaxtyping import Array, Float
 
 from assimilation import checks
+from assimilation.covariances.roots import square_root
 from assimilation.methods.analysis import Analysis, diagnostics
-from assimilation.methods.growing_window import (
-    Minimiser,
-    credible,
-    last_row,
-    minimum_of_growing_window,
-    window_key,
-)
+from assimilation.methods.growing_window import Minimiser, credible, grown, last_row
 from assimilation.methods.levenberg_marquardt import Minimum, levenberg_marquardt
-from assimilation.methods.method import Method
+from assimilation.methods.method import Method, window_key
 from assimilation.methods.window_cost import WindowCost
 from assimilation.models.integrate import ForwardModel
 from assimilation.observations.operators import ObsOperator
@@ -57,7 +52,8 @@ class FourDVar(Method):
     def window(self, observations: Observations) -> WindowCost:
         """The strong cost of a window."""
         self.check_observations(observations)
-        return WindowCost.of(self.forward, self.prior_mean, self.prior_cov_op, observations)
+        root, inverse_root = square_root(self.prior_cov_op), observations.inverse_root()
+        return WindowCost(self.forward, self.prior_mean, root, observations, inverse_root)
 
     @eqx.filter_jit
     def solve(
@@ -86,7 +82,7 @@ class FourDVar(Method):
         def another(carry):
             number, best, _ = carry
             drawn = jax.random.normal(jax.random.fold_in(key, number), zero.shape, zero.dtype)
-            found = minimum_of_growing_window(
+            found = grown(
                 window,
                 self.minimiser(window),
                 chi=jnp.where(number == 0, first, drawn),
@@ -115,20 +111,18 @@ class StrongFourDVar(FourDVar):
 
     Minimises the cost of Talagrand & Courtier (1987, eq. 2.1) with a background term,
     over the control variable chi: x_0 = x_b + L chi, B = L L^T, by damped Gauss-Newton
-    steps that must lower the cost. Over a long window a chaotic model gives the cost
-    many local minima. So the window grows by one observation time at a time, each
-    minimum being the next first guess (Pires, Vautard & Talagrand 1996). At the right
-    minimum 2 J is chi-square with as many degrees of freedom as there are observations:
-    where it lies more than three of its standard deviations above its mean, the start is
-    given up, and another one is drawn from the background, up to `n_starts` in all. The
-    lowest cost wins.
+    steps that must lower the cost. Over a long window a chaotic model gives it many local
+    minima. So the window grows by one observation time at a time, each minimum being the
+    next first guess (Pires, Vautard & Talagrand 1996). At the right minimum 2 J is
+    chi-square with one degree of freedom an observation: where it lies more than three
+    standard deviations above its mean, the start is given up and another one drawn from
+    the background, up to `n_starts` in all. The lowest cost wins.
 
-    `forward` is any object with `dt` and `step(state, dt)`; `prior_mean` (D,) is the
-    background at the first time of the window, `prior_cov_op` its covariance B. `obs_op`
-    and `obs_cov_op` say what the values of a dense batch are. One minimisation takes at
-    most `max_steps` steps and ends when a step lowers the cost by less than a fraction
-    `rtol`. `grow_window=False` goes for the whole window at once. `key`, with the
-    window's observations, draws the further starts.
+    `prior_mean` (D,) is the background at the first time of the window, `prior_cov_op` its
+    covariance B. `obs_op` and `obs_cov_op` say what the values of a dense batch are. One
+    minimisation takes at most `max_steps` steps and ends when a step lowers the cost by
+    less than a fraction `rtol`. `grow_window=False` goes for the whole window at once.
+    `key`, with the window's observations, draws the further starts.
     """
 
     max_steps: int = eqx.field(default=60, static=True)

@@ -18,13 +18,13 @@ Minimiser = Callable[[Array, Array, Array, Array, Array], Minimum]
 CAREFUL = 10.0
 
 
-def minimum_of_growing_window(
+def grown(
     window: WindowCost, minimise: Minimiser, chi, at_once, to_the_end, max_steps: int, rtol: float
 ) -> Minimum:
-    """Minimise from `chi` over windows that grow by one observed time at a time.
+    """Minimise from `chi` over windows that grow by one observed time, or over all `at_once`.
 
-    `at_once` takes the whole window. Unless it is to go on `to_the_end`, the start is given
-    up as soon as its cost is not credible. The cost is that of the whole window all the same.
+    Unless it is to go on `to_the_end`, the start is given up as soon as its cost is not
+    credible. The cost that is returned is that of the whole window all the same.
     """
     mask = window.observations.mask
     last, rows = last_row(mask), jnp.arange(len(mask))
@@ -72,9 +72,3 @@ def last_row(mask: Float[Array, "n N"]) -> Int[Array, ""]:
 def share_of_window(window: WindowCost, row: Int[Array, ""]) -> Float[Array, ""]:
     """How much of the window a run up to the observations of `row` takes."""
     return window.times[row] / max(window.observations.T_assim, 1)
-
-
-def window_key(key: Array, values: Float[Array, "..."]) -> Array:
-    """A key for one window, from a key for all: other observations, other draws."""
-    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
-    return jax.random.fold_in(key, jnp.sum(bits, dtype=jnp.uint32))

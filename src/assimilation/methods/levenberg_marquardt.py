@@ -1,8 +1,7 @@
 """Least squares in control space: a damped Gauss-Newton method that never goes up.
 
-The cost is J(chi) = 1/2 |r(chi)|^2 with r = [chi; R^{-1/2} (h(x) - y)]. Because chi
-itself is part of r, the Gauss-Newton Hessian is I + (something semidefinite): it can
-always be solved, and damping is needed only where the model is far from linear.
+Where chi itself is part of the residual r = [chi; R^{-1/2} (h(x) - y)], the Gauss-Newton
+Hessian is I + (something semidefinite): damping is needed only far from linearity.
 """
 
 from collections.abc import Callable
@@ -30,11 +29,7 @@ class Step(NamedTuple):
 
 
 class Minimum(NamedTuple):
-    """Where a minimisation ended, or how far it has got.
-
-    `history` holds the cost before the first iteration and after each one, constant
-    after the last; `runs` counts the runs of the model.
-    """
+    """How far a minimisation has got: its costs from the first on, its runs of the model."""
 
     chi: Float[Array, " n"]
     cost: Float[Array, ""]
@@ -46,9 +41,8 @@ class Minimum(NamedTuple):
     @classmethod
     def start(cls, chi: Float[Array, " n"], max_steps: int, cost: Any = jnp.inf) -> "Minimum":
         """A control before anything was done to it."""
-        history = jnp.full(max_steps + 1, jnp.nan, chi.dtype)
-        none, cost = jnp.zeros((), jnp.int32), jnp.asarray(cost, chi.dtype)
-        return cls(chi, cost, history, jnp.zeros((), bool), none, jnp.zeros((), chi.dtype))
+        none, history = jnp.zeros((), chi.dtype), jnp.full(max_steps + 1, jnp.nan, chi.dtype)
+        return cls(chi, none + cost, history, none > 0, none.astype(jnp.int32), none)
 
 
 def finite_or_inf(cost: Float[Array, ""]) -> Float[Array, ""]:
@@ -77,11 +71,11 @@ def levenberg_marquardt(
     """Minimise `cost` from `chi`; accept a step only if its cost is finite and lower.
 
     Each step solves (hessian + damping I) d = -gradient. With damping zero that is
-    Gauss-Newton; a rejected step raises it, a good one lowers it (Marquardt 1963).
-    Stops when a step lowers the cost by less than a fraction `rtol` of it and damping is
-    not easing, or when no damped step helps any more. `max_steps`, at most `history_size`,
-    and `rtol` may be traced values. `linearise` returns a named tuple with a `cost` and
-    what `solve` makes a step from; it takes `linearisation_runs` runs of the model.
+    Gauss-Newton; a rejected step raises it, a good one lowers it (Marquardt 1963). Stops
+    when a step lowers the cost by less than a fraction `rtol` of it and damping is not
+    easing, or when no damped step helps any more. `max_steps`, at most `history_size`, and
+    `rtol` may be traced. `linearise` returns a named tuple with a `cost` and what `solve`
+    makes a step from; it takes `linearisation_runs` runs of the model.
     """
 
     def step(carry):
@@ -102,11 +96,10 @@ def levenberg_marquardt(
         # The smallest change that this float type can tell from rounding.
         at_floor = predicted <= 4 * jnp.finfo(move.dtype).eps * old
         reached = jnp.where(better, new, old)
-        history = at.history.at[at.iterations].set(old)
         at = Minimum(
             chi=jnp.where(better, at.chi + move, at.chi),
             cost=reached,
-            history=history.at[at.iterations + 1].set(reached),
+            history=at.history.at[at.iterations].set(old).at[at.iterations + 1].set(reached),
             converged=small | at_floor | (new_damping > 1e8),
             iterations=at.iterations + 1,
             runs=at.runs + 1 + runs + moved * linearisation_runs,

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation.methods.window_cost import Row, WindowCost
+from assimilation.methods.window_cost import WindowCost
+from assimilation.observations.operators import Time
 
 
 class Run(NamedTuple):
@@ -27,10 +28,10 @@ class Sweeps(NamedTuple):
 
     window: WindowCost
     states: Float[Array, "T D"]
-    last: Row
+    last: Time
 
     @classmethod
-    def around(cls, window: WindowCost, chi: Float[Array, " n"], last: Row) -> Run:
+    def around(cls, window: WindowCost, chi: Float[Array, " n"], last: Time) -> Run:
         """Cost, gradient and states of the run from `chi`: no matrix is formed."""
         increment, etas = window.increment(chi)
         advance = window.step(etas)
@@ -93,7 +94,7 @@ class Sweeps(NamedTuple):
             return to_control
         return jnp.concatenate([to_control, window.error_root.T.mv(to_errors).ravel()])
 
-    def seen(self, i: Row, departure: Float[Array, " N"]) -> Float[Array, " D"]:
+    def seen(self, i: Time, departure: Float[Array, " N"]) -> Float[Array, " D"]:
         """H^T R^{-T/2} times the departure (N,) of one row.
 
         Where the operator is not differentiable at a missing value, the adjoint of that

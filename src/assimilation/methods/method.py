@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from assimilation import checks
 from assimilation.methods.analysis import Analysis
@@ -94,3 +94,9 @@ def each(function: Callable[..., Any], *arrays: PyTree[Array]) -> Any:
     if jax.default_backend() == "cpu":
         return jax.lax.map(lambda slices: function(*slices), arrays)
     return jax.vmap(function)(*arrays)
+
+
+def window_key(key: Array, values: Float[Array, "..."]) -> Array:
+    """A key for one window, from a key for all: other observations, other draws."""
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
+    return jax.random.fold_in(key, jnp.sum(bits, dtype=jnp.uint32))

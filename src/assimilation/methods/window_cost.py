@@ -9,19 +9,16 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float, Int
 
 from assimilation import checks
-from assimilation.covariances.roots import square_root
 from assimilation.methods.levenberg_marquardt import NormalEquations, finite_or_inf
 from assimilation.models.integrate import ForwardModel
+from assimilation.observations.operators import Time
 from assimilation.observations.window import Observations
-
-Row = Int[Array, ""] | int
 
 
 def controls_adjacent(V: Float[Array, "n D"]) -> Float[Array, "n D"]:
-    """Lay sensitivities out in memory with the controls of one state variable side by side.
+    """Lay out in memory the controls of one variable side by side: a model treats all alike.
 
-    A model treats variables differently from each other, but all controls alike: only so
-    do its loops become vector instructions, which makes them five times as fast.
+    Only so do its loops become vector instructions, which makes them five times as fast.
     """
     return with_layout_constraint(V, Layout(major_to_minor=(1, 0)))
 
@@ -43,12 +40,6 @@ class WindowCost(NamedTuple):
     inverse_root: Float[Array, "n N"] | Float[Array, "n N N"]
     error_root: lx.AbstractLinearOperator | None = None
 
-    @classmethod
-    def of(cls, forward, prior_mean, prior_cov_op, observations: Observations) -> "WindowCost":
-        """The strong cost of a window, with B factorised."""
-        root = square_root(prior_cov_op)
-        return cls(forward, prior_mean, root, observations, observations.inverse_root())
-
     def increment(self, chi: Float[Array, " n"]) -> tuple[Array, Array | None]:
         """L chi_0 (D,), and the model errors Q^{1/2} chi_eta (T_assim, D) or None."""
         size = self.root.in_size()
@@ -68,7 +59,7 @@ class WindowCost(NamedTuple):
         solver = lx.AutoLinearSolver(well_posed=None)
         return lx.linear_solve(self.root, x0 - self.prior_mean, solver).value.ravel()
 
-    def cost(self, chi: Float[Array, " n"], last: Row) -> Float[Array, ""]:
+    def cost(self, chi: Float[Array, " n"], last: Time) -> Float[Array, ""]:
         """J(chi), or infinity if the model overflows."""
         increment, etas = self.increment(chi)
 
@@ -81,11 +72,11 @@ class WindowCost(NamedTuple):
         start = (self.prior_mean + increment, 0.5 * chi @ chi)
         return finite_or_inf(jax.lax.fori_loop(0, last + 1, add, start)[1])
 
-    def linearise(self, chi: Float[Array, " n"], last: Row) -> NormalEquations:
+    def linearise(self, chi: Float[Array, " n"], last: Time) -> NormalEquations:
         """Cost, gradient and dense Gauss-Newton Hessian of the strong cost.
 
-        Carries the sensitivities V_t = (dx_t/dchi)^T (n, D) forward with the tangent-linear
-        model, and adds V_t H^T R^{-1} H V_t^T at each time that has observations.
+        The tangent-linear model carries the sensitivities V_t = (dx_t/dchi)^T (n, D) forward,
+        and each time with observations adds V_t H^T R^{-1} H V_t^T.
         """
 
         def step(_, carry):
@@ -111,8 +102,8 @@ class WindowCost(NamedTuple):
         start = (self.initial_state(chi), self.root.as_matrix().T, sums)
         return jax.lax.fori_loop(0, last + 1, add, start)[2]
 
-    def departure(self, row: Row, state: Float[Array, " D"]) -> Float[Array, " N"]:
-        """R^{-1/2} (h(x) - y) at one observed time; zero for a value that is missing."""
+    def departure(self, row: Time, state: Float[Array, " D"]) -> Float[Array, " N"]:
+        """R^{-1/2} (h(x) - y) of one row."""
         return self.observations.departure(row, state, self.inverse_root)
 
     @property
@@ -120,13 +111,12 @@ class WindowCost(NamedTuple):
         """The observed steps."""
         return jnp.array(self.observations.times)
 
-    def between(self, row: Row, step, carry):
+    def between(self, row: Time, step, carry):
         """`step(t, carry)` for each model step t between the observations before and at `row`."""
         before = jnp.where(row > 0, self.times[row - 1], 0)
         return jax.lax.fori_loop(before, self.times[row], step, carry)
 
     def step(self, etas: Float[Array, "T_assim D"] | None):
         """One step of the model with its error: from (t, x_t) to x_{t+1}."""
-        if etas is None:
-            return lambda t, state: self.forward.step(state, self.forward.dt)
-        return lambda t, state: self.forward.step(state, self.forward.dt) + etas[t]
+        dt = self.forward.dt
+        return lambda t, x: self.forward.step(x, dt) + (0 if etas is None else etas[t])
