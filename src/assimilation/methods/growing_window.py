@@ -28,7 +28,6 @@ def grown(
     """
     mask = window.observations.mask
     last, rows = last_row(mask), jnp.arange(len(mask))
-    seen_until = jnp.cumsum(mask.sum(axis=1))
 
     def next_row(row):
         later = mask.any(axis=1) & (rows > row) & (window.times > 0)
@@ -47,7 +46,7 @@ def grown(
             jnp.where(whole, rtol, max(1e-2, rtol)),
             jnp.where(row == first, 0.0, CAREFUL).astype(mask.dtype),
         )
-        lost = 2 * new.cost > credible(seen_until[row])
+        lost = 2 * new.cost > credible(jnp.cumsum(mask.sum(axis=1))[row])
         new = new._replace(
             iterations=before.iterations + new.iterations,
             runs=before.runs + new.runs * share_of_window(window, row),
