@@ -203,7 +203,8 @@ def test_generators_refuse_bad_settings(generate, settings, message):
 
 SITES = [
     (da.generate_l96_problem, {"site_every": 0}, "site_every=0"),
-    (da.generate_l96_problem, {"K": 8, "site_every": 9}, "site_every=9 leaves one of 8 .*: pass 4"),
+    (da.generate_l96_problem, {"K": 8, "site_every": 9}, "site_every=9 leaves one of 8 .*: pass 7"),
+    (da.generate_l96_2l_problem, {"site_every": 8}, "site_every=8 leaves one of 8 sites"),
     (da.generate_l96_2l_problem, {"site_every": 9}, "site_every=9 leaves one of 8 sites"),
     (da.generate_l96_2l_problem, {"b": 0.0}, "b=0.0: pass"),
     (da.generate_l96_2l_problem, {"h": NAN}, "h=nan: pass"),

@@ -202,6 +202,7 @@ def other_errors():
         (lambda: da.cycle(strong, one, 3), "n_steps=3 does not divide the 5 times"),
         (lambda: da.cycle(strong, one, key=3), "key is 3: pass one JAX random key"),
         (lambda: da.EnsembleOfFourDVars(da.ThreeDVar.of(one)), "method is ThreeDVar: pass"),
+        (lambda: da.laplace_covariance(3, one.observations, state), "method is int: pass a Strong"),
         (lambda: da.EnsembleOfFourDVars(strong, n_members=1), "n_members=1: pass"),
     ]
 

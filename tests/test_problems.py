@@ -77,6 +77,10 @@ def test_only_every_second_slow_site_is_observed():
     np.testing.assert_array_equal(problem.obs[problem.mask == 0], 0)
 
 
+def test_two_sites_of_eight_may_be_observed():
+    assert set(np.nonzero(np.asarray(plain("l96_2l", site_every=5).mask))[1]) == {0, 5}
+
+
 @each_generator
 def test_observation_noise_has_the_stated_variance(name):
     problems = problems_of(GENERATORS[name][0], 32, obs_std=0.7)

@@ -169,10 +169,10 @@ def generate_l96_2l_problem(
 def _every(site_every: int, n_sites: int, size: int) -> Float[np.ndarray, " D"]:
     """A mask (D,) of every `site_every`-th of the first `n_sites` entries."""
     checks.count(site_every=site_every)
-    if site_every > n_sites // 2:
+    if site_every >= n_sites:
         raise ValueError(
             f"site_every={site_every} leaves one of {n_sites} sites observed: pass "
-            f"{n_sites // 2} or less."
+            f"{n_sites - 1} or less."
         )
     entry = np.arange(size)
     return ((entry < n_sites) & (entry % site_every == 0)).astype(float)
