@@ -70,6 +70,13 @@ def test_ranks_of_a_reliable_ensemble_are_flat_and_of_a_narrow_one_are_not(key):
     assert valley.frequency[-1] > valley.high
 
 
+def test_band_holds_all_bins_of_flat_histograms_as_often_as_stated():
+    rng = np.random.default_rng(0)
+    flat = rng.integers(0, 20, size=(300, 200))
+    inside = [rank_histogram(jnp.asarray(r), 19, 10, level=0.9).inside == 1 for r in flat]
+    assert 0.87 < np.mean(inside) < 1
+
+
 def test_ranks_count_the_members_below(key):
     members = jnp.array([[1.0], [2.0], [3.0]])
     assert int(ranks(members, jnp.array([2.5]))[0]) == 2
