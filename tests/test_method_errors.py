@@ -46,6 +46,23 @@ def test_methods_refuse_bad_parts(method, changes, message):
     fails(lambda: METHODS[method](**on_batches(**changes)), message)
 
 
+BATCHES = [
+    ({"input": jnp.zeros((T, D))}, r"input has shape \(5, 4\): pass .* \(B, T, N\)"),
+    ({"mask": jnp.ones((1, T, 2))}, r"mask has shape .*: pass an array of shape \(1, 5, 4\)"),
+    ({"input": jnp.full((1, T, D), NAN)}, "input holds 20 entries that are NaN"),
+    ({"mask": jnp.zeros((1, T, D))}, "mask is empty in 1 of 1 windows: pass at least one"),
+    ({"mask": jnp.full((1, T, D), 0.5)}, "mask holds values other than 0 and 1"),
+    ({"target": jnp.zeros((2, T, D))}, "target has shape"),
+    ({"target": jnp.full((1, T, D), NAN)}, "target holds 20 entries"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BATCHES)
+def test_batches_refuse_bad_arrays(changes, message):
+    fields = {"input": jnp.zeros((1, T, D)), "mask": jnp.ones((1, T, D))} | changes
+    fails(lambda: da.Batch1D(**fields), message)
+
+
 OPTIONS = [
     ("3dvar", {"max_steps": 0}, "max_steps=0: pass"),
     ("3dvar", {"rtol": -1.0}, "rtol=-1.0: pass"),

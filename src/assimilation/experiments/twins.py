@@ -80,6 +80,8 @@ def twin(
     k_start, k_noise = jax.random.split(key)
     first = start(k_start)
     checks.shape(("D",), **{"what start(key) gives": first})
+    if statistics is not None:
+        checks.shape(first.shape, **{"statistics.mean": statistics.mean})
     shown = operator(first, 0)
     checks.shape(("N",), **{"what operator(state, time) gives": shown})
     error_array(error, 1, shown.size)
@@ -87,7 +89,6 @@ def twin(
     observations = observe(k_noise, truth, operator, error, T_assim, obs_every)
     if statistics is None:
         statistics = climatology(forward, start)
-    checks.shape(truth.shape[1:], **{"statistics.mean": statistics.mean})
     return twin_of(truth, observations, forward, statistics)
 
 
