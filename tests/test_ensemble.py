@@ -32,7 +32,8 @@ def test_laplace_covariance_is_the_kalman_smoothers(full_R):
 
 @pytest.mark.parametrize("method", [StrongFourDVar, IncrementalFourDVar])
 def test_ensemble_is_a_sample_of_the_kalman_posterior(method):
-    linear = LinearProblem(3, full_R=method is IncrementalFourDVar)
+    # About as many values as unknowns: errors of both backgrounds and observations matter.
+    linear = LinearProblem(3, n_obs=2, n_steps=3, full_R=method is IncrementalFourDVar)
     n, size = 400, 5
     built = method.of(linear.problem, rtol=1e-12)
     ensemble = EnsembleOfFourDVars(built, n_members=n, key=jax.random.key(1))

@@ -31,6 +31,14 @@ def test_a_linear_problem_takes_one_outer_step_and_no_more_inner_steps_than_obse
     assert 2 * n_obs <= found.diagnostics.model_runs <= 2 * (n_obs + 1) + 6
 
 
+def test_with_few_inner_steps_it_takes_more_outer_ones():
+    linear = LinearProblem(0)
+    method = IncrementalFourDVar.of(linear.problem, rtol=1e-14, n_inner=1, n_outer=400)
+    found = method.solve(linear.observations)
+    np.testing.assert_allclose(found.x0, linear.smoother()[0][0], atol=1e-5)
+    assert bool(found.diagnostics.converged)
+
+
 @pytest.mark.parametrize("generate", [generate_problem, generate_l96_problem])
 def test_converged_incremental_is_strong(generate):
     problem = generate(key=jax.random.key(0), T_total=50)

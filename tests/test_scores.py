@@ -80,6 +80,7 @@ def test_band_holds_all_bins_of_flat_histograms_as_often_as_stated():
 def test_ranks_count_the_members_below(key):
     members = jnp.array([[1.0], [2.0], [3.0]])
     assert int(ranks(members, jnp.array([2.5]))[0]) == 2
+    assert int(ranks(members, jnp.array([2.0]))[0]) == 1
 
 
 def test_band_widens_when_fewer_draws_are_independent(key):

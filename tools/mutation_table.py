@@ -20,7 +20,7 @@ VALLEY = f"{GROWING}::test_a_window_that_has_grown_leads_to_the_nearest_valley"
 SCIPY = "test_minimiser.py::test_levenberg_marquardt_goes_down_a_bent_valley_as_scipy_does"
 SCIPY_3DVAR = "test_minimiser.py::test_3dvar_ends_where_scipy_does"
 OVERSHOOT = "test_minimiser.py::test_full_steps_that_overshoot_are_damped"
-BENT = "test_minimiser.py::test_4dvar_goes_on_down_a_bent_valley_until_the_cost_stays"
+FEW_INNER = "test_incremental.py::test_with_few_inner_steps_it_takes_more_outer_ones"
 LEFT_OUT = "test_laws.py::test_times_without_a_value_can_be_left_out"
 KEPT = "test_results.py::test_an_exact_analysis_scores_nothing"
 CLIFF = "test_minimiser.py::test_a_step_into_overflow_is_never_taken"
@@ -37,6 +37,7 @@ RESULTS = "test_results.py"
 ETAS = f"{RESULTS}::test_model_errors_push_the_trajectory_at_their_own_step"
 FITTED = "test_parameterise.py"
 
+# fmt: off
 TABLE = {
     "methods/analysis.py": [
         ("2 * found.cost / observations", "4 * found.cost / observations", OI_COST),
@@ -44,11 +45,8 @@ TABLE = {
         ("        found.runs,\n", "        found.runs / 2,\n", WORK),
         ("self.states[: n_steps + 1]", "self.states[:n_steps]", KEPT),
         ("free_forecast(forward, known[-1]", "free_forecast(forward, known[0]", ETAS),
-        (
-            ".mean(axis=0)",
-            "[0]",
-            "test_ensemble.py::test_the_trajectory_of_members_is_the_mean_of_their_runs",
-        ),
+        (".mean(axis=0)", "[0]",
+         "test_ensemble.py::test_the_trajectory_of_members_is_the_mean_of_their_runs"),
     ],
     "methods/optimal_interpolation.py": [
         ("2 * cost / observations", "4 * cost / observations", OI_COST),
@@ -57,11 +55,8 @@ TABLE = {
         ("at = observations.start + time", "at = time", BY_HAND),
         ("S = H @ self.BHt", "S = 2 * H @ self.BHt", OI_3DVAR),
         ("departure = jnp.where(gain.mask > 0, departure, 0)\n", "\n", "test_observations.py"),
-        (
-            "- whitened.T @ whitened",
-            "+ whitened.T @ whitened",
-            "test_linear_theory.py::test_oi_is_the_kalman_update_at_each_time",
-        ),
+        ("- whitened.T @ whitened", "+ whitened.T @ whitened",
+         "test_linear_theory.py::test_oi_is_the_kalman_update_at_each_time"),
     ],
     "methods/three_d_var.py": [
         ("0.5 * r @ r, jacobian.T @ r", "r @ r, jacobian.T @ r", SCIPY_3DVAR),
@@ -69,84 +64,49 @@ TABLE = {
         ("return mean + root.mv", "return mean + 2 * root.mv", OI_3DVAR),
     ],
     "methods/window_cost.py": [
-        (
-            "jax.lax.fori_loop(0, last + 1, add, start)[1])",
-            "jax.lax.fori_loop(0, last, add, start)[1])",
-            WRITTEN_OUT,
-        ),
-        (
-            "jax.lax.fori_loop(0, last + 1, add, start)[2]",
-            "jax.lax.fori_loop(0, last, add, start)[2]",
-            PRODUCTS,
-        ),
-        (
-            "jnp.where(row > 0, self.times[row - 1], 0)",
-            "jnp.where(row > 0, self.times[row - 1], 1)",
-            LEFT_OUT,
-        ),
+        ("jax.lax.fori_loop(0, last + 1, add, start)[1])",
+         "jax.lax.fori_loop(0, last, add, start)[1])", WRITTEN_OUT),
+        ("jax.lax.fori_loop(0, last + 1, add, start)[2]",
+         "jax.lax.fori_loop(0, last, add, start)[2]", PRODUCTS),
+        ("jnp.where(row > 0, self.times[row - 1], 0)",
+         "jnp.where(row > 0, self.times[row - 1], 1)", LEFT_OUT),
         ("sums.hessian + HV @ HV.T", "sums.hessian - HV @ HV.T", PRODUCTS),
         ("sums.gradient + HV @ d", "sums.gradient - HV @ d", PRODUCTS),
         ("0.5 * chi @ chi)", "chi @ chi)", WRITTEN_OUT),
-        (
-            "x0 - self.prior_mean, solver",
-            "x0 + self.prior_mean, solver",
-            f"{ADJOINTS}::test_the_control_of_a_state_leads_back_to_it",
-        ),
+        ("x0 - self.prior_mean, solver", "x0 + self.prior_mean, solver",
+         f"{ADJOINTS}::test_the_control_of_a_state_leads_back_to_it"),
         ("else etas[t])", "else etas[t - 1])", WEAK),
     ],
     "methods/linear_sweeps.py": [
         ("t = times[i] - 1 - k", "t = times[i] - k", WINDOW_ADJOINT),
-        (
-            "to_errors.at[t].set(sensitivity)",
-            "to_errors.at[t + 1].set(sensitivity)",
-            WINDOW_ADJOINT,
-        ),
+        ("to_errors.at[t].set(sensitivity)", "to_errors.at[t + 1].set(sensitivity)",
+         WINDOW_ADJOINT),
         ("change + self.adjoint", "self.adjoint", PRODUCTS),
         ("window.root.T.mv(sensitivity)", "window.root.mv(sensitivity)", WINDOW_ADJOINT),
         ("chi + cls(window", "cls(window", TAYLOR),
-        (
-            "departures = jnp.where((rows <= last)[:, None], departures, 0)",
-            "departures = jnp.where((rows < last)[:, None], departures, 0)",
-            TAYLOR,
-        ),
+        ("departures = jnp.where((rows <= last)[:, None], departures, 0)",
+         "departures = jnp.where((rows < last)[:, None], departures, 0)", TAYLOR),
         ("return dx if etas is None else dx + etas[t]", "return dx", TAYLOR),
     ],
     "methods/growing_window.py": [
         ("CAREFUL = 10.0", "CAREFUL = 0.0", VALLEY),
         ("3 * jnp.sqrt(2 * n_obs)", "30 * jnp.sqrt(2 * n_obs)", CREDIBLE),
         ("3 * jnp.sqrt(2 * n_obs)", "0 * jnp.sqrt(2 * n_obs)", CREDIBLE),
-        (
-            "jnp.where(at_once, last, jnp.minimum(next_row(-1), last))",
-            "last",
-            f"{GROWING}::test_growing_windows_find_the_minimum_that_whole_windows_miss",
-        ),
+        ("jnp.where(at_once, last, jnp.minimum(next_row(-1), last))", "last",
+         f"{GROWING}::test_growing_windows_find_the_minimum_that_whole_windows_miss"),
         ("new.runs * share_of_window(window, row)", "new.runs", WORK),
-        (
-            "jnp.where(whole, rtol, max(1e-2, rtol))",
-            "max(1e-2, rtol)",
-            BENT,
-        ),
+        ("jnp.where(whole, rtol, max(1e-2, rtol))", "max(1e-2, rtol)", FEW_INNER),
     ],
     "methods/method.py": [
         ("jax.random.fold_in(key, jnp.sum(bits, dtype=jnp.uint32))", "key", OWN_STARTS),
-        (
-            "jax.vmap(function)(*arrays)",
-            "jax.vmap(function, in_axes=-1)(*arrays)",
-            f"{RESULTS}::test_each_goes_over_the_first_axis_on_any_device",
-        ),
-        (
-            "mask[rows], T_assim=n_time - 1",
-            "mask[rows], T_assim=n_time",
-            "test_linear_theory.py::test_methods_run_under_jit_and_vmap_and_on_batches",
-        ),
+        ("jax.vmap(function)(*arrays)", "jax.vmap(function, in_axes=-1)(*arrays)",
+         f"{RESULTS}::test_each_goes_over_the_first_axis_on_any_device"),
+        ("mask[rows], T_assim=n_time - 1", "mask[rows], T_assim=n_time",
+         "test_linear_theory.py::test_methods_run_under_jit_and_vmap_and_on_batches"),
     ],
     "methods/four_d_var.py": [
         ("better = found.cost <= best.cost", "better = found.cost <= jnp.inf", STARTS),
-        (
-            "better = found.cost <= best.cost",
-            "better = found.cost < best.cost",
-            ANYWHERE,
-        ),
+        ("better = found.cost <= best.cost", "better = found.cost < best.cost", ANYWHERE),
         ("jax.random.fold_in(key, number)", "self.key", OWN_STARTS),
         ("runs=best.runs + found.runs", "runs=found.runs / 2", WORK),
         ("linearisation_runs=1 + chi.size", "linearisation_runs=1", WORK),
@@ -167,17 +127,11 @@ TABLE = {
         ("linearisation_runs=2", "linearisation_runs=0", WORK),
     ],
     "methods/weak_four_d_var.py": [
-        (
-            "runs=start.runs + found.runs",
-            "runs=found.runs",
-            "test_weak.py::test_the_work_of_the_strong_minimisation_before_it_is_counted",
-        ),
+        ("runs=start.runs + found.runs", "runs=found.runs",
+         "test_weak.py::test_the_work_of_the_strong_minimisation_before_it_is_counted"),
         ("x0 = self.prior_mean + increment", "x0 = self.prior_mean", WEAK),
-        (
-            "EachTime(self.model_err_cov_op, n_steps)",
-            "EachTime(self.model_err_cov_op * 2.0, n_steps)",
-            WEAK_COST,
-        ),
+        ("EachTime(self.model_err_cov_op, n_steps)",
+         "EachTime(self.model_err_cov_op * 2.0, n_steps)", WEAK_COST),
     ],
     "methods/ensemble.py": [
         ("n_starts=1)", "n_starts=16)", MEMBERS_WORK),
@@ -187,14 +141,12 @@ TABLE = {
         ("method.prior_mean + root.mv(draw)", "method.prior_mean", POSTERIOR),
     ],
     "observations/window.py": [
-        (
-            "return W * d if W.ndim == 1 else W @ d",
-            "return W * d if W.ndim == 1 else W.T @ d",
-            SMOOTHER,
-        ),
+        ("return W * d if W.ndim == 1 else W @ d", "return W * d if W.ndim == 1 else W.T @ d",
+         SMOOTHER),
         ("self.start + jnp.array(self.times)[row]", "jnp.array(self.times)[row]", WRITTEN_OUT),
         ("return self.mask / jnp.sqrt(self.error)", "return self.mask / self.error", SMOOTHER),
-        ("there * self.error + jax.vmap", "there * self.error + 2 * jax.vmap", OI_COST),
+        ("there = self.mask[:, :, None] * self.mask[:, None, :]", "there = self.mask[:, :, None]",
+         OI_3DVAR),
     ],
     "experiments/cycling.py": [
         ("append=seen.T_assim + 1", "append=seen.T_assim", BY_HAND),
@@ -202,40 +154,22 @@ TABLE = {
         ("np.searchsorted(times, within)", "within", ANYWHERE),
         ("n_steps - len(analysis.etas)", "n_steps", PUSHED),
         ("forced_trajectory(self.forward, analysis.x0, analysis.etas)[-1]", "analysis.x0", PUSHED),
-        (
-            "jax.random.split(key, len(windows.starts))",
-            "jnp.repeat(key, len(windows.starts))",
-            OWN_DRAWS,
-        ),
+        ("jax.random.split(key, len(windows.starts))", "jnp.repeat(key, len(windows.starts))",
+         OWN_DRAWS),
     ],
     "experiments/running.py": [
-        (
-            "VALID_FRACTION = 0.4",
-            "VALID_FRACTION = 4",
-            f"{RESULTS}::test_a_forecast_is_valid_up_to_0_4_of_the_climatological_spread",
-        ),
-        (
-            "seconds_per_problem=seconds / len(trace)",
-            "seconds_per_problem=seconds",
-            f"{RESULTS}::test_seconds_per_problem_add_up_to_those_of_the_sweep",
-        ),
-        (
-            "trace[split:] ** 2",
-            "trace[:split] ** 2",
-            f"{RESULTS}::test_run_method_scores_what_it_ran",
-        ),
-        (
-            "~np.all(np.isfinite(trace), axis=1)",
-            "~np.any(np.isfinite(trace), axis=1) * 0",
-            f"{RESULTS}::test_a_sweep_never_averages_divergence_away",
-        ),
+        ("VALID_FRACTION = 0.4", "VALID_FRACTION = 4",
+         f"{RESULTS}::test_a_forecast_is_valid_up_to_0_4_of_the_climatological_spread"),
+        ("seconds_per_problem=seconds / len(trace)", "seconds_per_problem=seconds",
+         f"{RESULTS}::test_seconds_per_problem_add_up_to_those_of_the_sweep"),
+        ("trace[split:] ** 2", "trace[:split] ** 2",
+         f"{RESULTS}::test_run_method_scores_what_it_ran"),
+        ("~np.all(np.isfinite(trace), axis=1)", "~np.any(np.isfinite(trace), axis=1) * 0",
+         f"{RESULTS}::test_a_sweep_never_averages_divergence_away"),
     ],
     "experiments/parameterise.py": [
-        (
-            "symmetrised(drifts, ring)[1] / n_steps",
-            "symmetrised(drifts, ring)[1] * n_steps",
-            FITTED,
-        ),
+        ("symmetrised(drifts, ring)[1] / n_steps", "symmetrised(drifts, ring)[1] * n_steps",
+         FITTED),
         ("effect = -coupling", "effect = coupling", FITTED),
     ],
     "experiments/scores.py": [
@@ -243,29 +177,21 @@ TABLE = {
         ("(n + 1) / n * variance", "n / (n + 1) * variance", "test_scores.py"),
     ],
     "covariances/ring_covariance.py": [
-        (
-            "r * (5 / 8 + r * (1 / 2 - r / 4))",
-            "r * (5 / 8 + r * (1 / 2 + r / 4))",
-            "test_ring_covariance.py",
-        ),
-        (
-            "freedom = jnp.full(len(spectrum), len(samples)).at[0].add(-1)",
-            "freedom = jnp.full(len(spectrum), len(samples))",
-            "test_ring_covariance.py",
-        ),
+        ("r * (5 / 8 + r * (1 / 2 - r / 4))", "r * (5 / 8 + r * (1 / 2 + r / 4))",
+         "test_ring_covariance.py"),
+        ("freedom = jnp.full(len(spectrum), len(samples)).at[0].add(-1)",
+         "freedom = jnp.full(len(spectrum), len(samples))", "test_ring_covariance.py"),
     ],
     "covariances/ring.py": [
-        ("np.roll(sites, -shift, axis=0)", "np.roll(sites, -shift, axis=1)", "test_twins.py"),
+        ("np.roll(sites, -shift, axis=0)", "np.roll(sites, -shift, axis=1)",
+         "test_ring_covariance.py::test_rotations_are_those_that_leave_the_mask_as_it_is"),
     ],
     "models/lorenz96.py": [
         ("opened[3:] - opened[:size]", "opened[3:] + opened[:size]", "test_models.py"),
     ],
     "models/integrate.py": [
-        (
-            "dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)",
-            "dt / 6 * (k1 + 2 * k2 + 3 * k3)",
-            "test_models.py",
-        ),
+        ("dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)", "dt / 6 * (k1 + 2 * k2 + 3 * k3)",
+         "test_models.py"),
         ("forward.step(state, forward.dt) + eta", "forward.step(state + eta, forward.dt)", ETAS),
     ],
 }
