@@ -89,6 +89,7 @@ TABLE = {
         ("return dx if etas is None else dx + etas[t]", "return dx", TAYLOR),
     ],
     "methods/growing_window.py": [
+        ("(rows > row)", "(rows > row + 1)", SMOOTHER),
         ("CAREFUL = 10.0", "CAREFUL = 0.0", VALLEY),
         ("3 * jnp.sqrt(2 * n_obs)", "30 * jnp.sqrt(2 * n_obs)", CREDIBLE),
         ("3 * jnp.sqrt(2 * n_obs)", "0 * jnp.sqrt(2 * n_obs)", CREDIBLE),
