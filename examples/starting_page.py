@@ -98,6 +98,7 @@ def learned(prob, batch, fwd, steps, settings):
             depth=2,
             key=k_head,
         ),
+        config=da.AmortizedConfig(head_type="regression"),
     )
     (n_net, n_amortized), (net_steps, amortized_steps) = steps["pairs"], steps["training"]
     net, net_s = trained(net, da.train_step, pairs(1, n_net), optax.adam(3e-3), net_steps)

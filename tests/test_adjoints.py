@@ -19,7 +19,7 @@ from assimilation import (
     scaled_identity,
     square_root,
 )
-from assimilation.methods.linear_sweeps import Sweeps
+from assimilation.methods.linearised_window import LinearisedWindow
 
 MODELS = [
     Lorenz63Forward(),
@@ -82,7 +82,7 @@ def test_window_adjoint(name, weak):
 
     @jax.jit
     def both(chi, v, w):
-        sweeps = Sweeps(window, Sweeps.around(window, chi, LAST).states, LAST)
+        sweeps = LinearisedWindow(window, LinearisedWindow.around(window, chi, LAST).states, LAST)
         return jnp.vdot(sweeps.forward(v), w), v @ sweeps.adjoint(w)
 
     found = both(chi, v, w)
@@ -103,9 +103,9 @@ def test_taylor_of_the_cost_and_of_the_departures(name, weak):
 
     @jax.jit
     def around(chi, direction):
-        run = Sweeps.around(window, chi, LAST)
+        run = LinearisedWindow.around(window, chi, LAST)
         departures = jax.vmap(window.departure)(jnp.arange(5), run.states[window.times])
-        return run, departures, Sweeps(window, run.states, LAST).forward(direction)
+        return run, departures, LinearisedWindow(window, run.states, LAST).forward(direction)
 
     run, departures, change = around(chi, direction)
     np.testing.assert_allclose(run.cost, cost(chi), rtol=1e-12)
@@ -129,8 +129,8 @@ def test_products_agree_with_the_dense_hessian(name):
 
     @jax.jit
     def both(chi, v):
-        run, local = Sweeps.around(window, chi, LAST), window.linearise(chi, LAST)
-        return run, local, Sweeps(window, run.states, LAST).hessian(v)
+        run, local = LinearisedWindow.around(window, chi, LAST), window.linearise(chi, LAST)
+        return run, local, LinearisedWindow(window, run.states, LAST).hessian(v)
 
     run, local, product = both(chi, v)
     np.testing.assert_allclose(local.cost, run.cost, rtol=1e-12)

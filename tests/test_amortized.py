@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from assimilation import (
+    AmortizedConfig,
     AmortizedPosterior,
     Batch1D,
     FlowHead,
@@ -273,3 +274,16 @@ def test_bad_arguments_are_named(untyped):
         FlowHead.about(on_ring(GaussianHead), Batch1D(batch.input, batch.mask), 3, 8, 1, KEY)
     with pytest.raises(ValueError, match="batch has no target"):
         GaussianHead.about(regression, Batch1D(batch.input, batch.mask), KEY)
+
+
+def test_a_config_names_its_head(untyped):
+    size = (3, (2, 1), 4, 1, jax.random.key(0))
+    encoder = MLPObsEncoder(2, 3, 4, 1, jax.random.key(1))
+    named = AmortizedPosterior(
+        encoder, RegressionHead(*size), config=AmortizedConfig(head_type="regression")
+    )
+    assert named.config.head_type == "regression"
+    with pytest.raises(ValueError, match=r"head_type='regression' and head is a GaussianHead"):
+        AmortizedPosterior(encoder, GaussianHead(*size), config=named.config)
+    with pytest.raises(ValueError, match="head_type='normal'"):
+        AmortizedConfig("normal")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import assimilation as da
-from assimilation import checks
-from assimilation.covariances.climatology import Climatology
+from assimilation import require
+from assimilation.covariances.free_runs import Climatology
 
 D, N, T = 4, 3, 5
 KEY = jax.random.key(0)
@@ -27,7 +27,7 @@ def at_once(monkeypatch):
 
     for name in ("experiments.generators.spun_up", "experiments.twins.spun_up"):
         monkeypatch.setattr(f"assimilation.{name}", too_early)
-    monkeypatch.setattr("assimilation.covariances.climatology._free_runs", too_early)
+    monkeypatch.setattr("assimilation.covariances.free_runs._free_runs", too_early)
 
 
 class Decay(eqx.Module):
@@ -209,7 +209,7 @@ def test_ring_generators_refuse_bad_rings(generate, settings, message):
 
 
 def test_a_raw_key_is_a_key():
-    checks.key(key=jax.random.PRNGKey(0))
+    require.key(key=jax.random.PRNGKey(0))
 
 
 TWINS = [

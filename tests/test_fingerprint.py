@@ -203,13 +203,14 @@ def test_code_counts_where_it_is_used_and_nowhere_else(monkeypatch):
 
     for used in ("fourdvarnet.py", "networks.py", "training.py", "data.py", "lorenz63.py"):
         assert of(changed(used)) != before, used
-    for unused in ("figures.py", "heads.py", "flow.py", "lorenz96.py", "strong_four_d_var.py"):
+    methods = ("four_d_var.py", "levenberg_marquardt.py", "ensemble.py")
+    for unused in ("figures.py", "heads.py", "flow.py", "lorenz96.py", *methods):
         assert of(changed(unused)) == before, unused
 
 
 def test_imports_are_followed():
     found = imported_from("assimilation.learned.flow")
     assert "assimilation.learned.networks" in found
-    assert "assimilation.checks" in found
+    assert "assimilation.require" in found
     assert "assimilation.learned.fourdvarnet" not in found
     assert "assimilation" not in found

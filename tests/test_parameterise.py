@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assimilation import Climatology, Lorenz96TwoLevelForward, climatology_l96_2l, spun_up
-from assimilation.experiments.parameterise import parameterise
+from assimilation.experiments.wrong_model import parameterise
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import assimilation as da
-from assimilation.covariances.climatology import Climatology
+from assimilation.covariances.free_runs import Climatology
 
 
 class Spiral(eqx.Module):

@@ -40,9 +40,6 @@ FITTED = "test_parameterise.py"
 # fmt: off
 TABLE = {
     "methods/analysis.py": [
-        ("2 * found.cost / observations", "4 * found.cost / observations", OI_COST),
-        ("2 * found.cost / observations", "found.cost / observations", CHI_SQUARE),
-        ("        found.runs,\n", "        found.runs / 2,\n", WORK),
         ("self.states[: n_steps + 1]", "self.states[:n_steps]", KEPT),
         ("free_forecast(forward, known[-1]", "free_forecast(forward, known[0]", ETAS),
         (".mean(axis=0)", "[0]",
@@ -77,7 +74,7 @@ TABLE = {
          f"{ADJOINTS}::test_the_control_of_a_state_leads_back_to_it"),
         ("else etas[t])", "else etas[t - 1])", WEAK),
     ],
-    "methods/linear_sweeps.py": [
+    "methods/linearised_window.py": [
         ("t = times[i] - 1 - k", "t = times[i] - k", WINDOW_ADJOINT),
         ("to_errors.at[t].set(sensitivity)", "to_errors.at[t + 1].set(sensitivity)",
          WINDOW_ADJOINT),
@@ -99,6 +96,9 @@ TABLE = {
         ("jnp.where(whole, rtol, max(1e-2, rtol))", "max(1e-2, rtol)", FEW_INNER),
     ],
     "methods/method.py": [
+        ("2 * found.cost / observations", "4 * found.cost / observations", OI_COST),
+        ("2 * found.cost / observations", "found.cost / observations", CHI_SQUARE),
+        ("        found.runs,\n", "        found.runs / 2,\n", WORK),
         ("jax.random.fold_in(key, jnp.sum(bits, dtype=jnp.uint32))", "key", OWN_STARTS),
         ("jax.vmap(function)(*arrays)", "jax.vmap(function, in_axes=-1)(*arrays)",
          f"{RESULTS}::test_each_goes_over_the_first_axis_on_any_device"),
@@ -168,7 +168,7 @@ TABLE = {
         ("~np.all(np.isfinite(trace), axis=1)", "~np.any(np.isfinite(trace), axis=1) * 0",
          f"{RESULTS}::test_a_sweep_never_averages_divergence_away"),
     ],
-    "experiments/parameterise.py": [
+    "experiments/wrong_model.py": [
         ("symmetrised(drifts, ring)[1] / n_steps", "symmetrised(drifts, ring)[1] * n_steps",
          FITTED),
         ("effect = -coupling", "effect = coupling", FITTED),

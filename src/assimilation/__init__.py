@@ -1,7 +1,7 @@
 """Data assimilation in JAX: problem, batch, method, analysis, trajectory, result."""
 
 from assimilation.book import check, glue
-from assimilation.covariances.climatology import Climatology, climatology
+from assimilation.covariances.free_runs import Climatology, climatology
 from assimilation.covariances.nmc import forecast_differences
 from assimilation.covariances.ring import Ring
 from assimilation.covariances.ring_covariance import RingCovariance, ring_taper
@@ -30,7 +30,12 @@ from assimilation.experiments.scores import (
     valid_time,
 )
 from assimilation.experiments.twins import Twin, twin
-from assimilation.learned.amortized import AmortizedPosterior, MLPObsEncoder, RingObsEncoder
+from assimilation.learned.amortized import (
+    AmortizedConfig,
+    AmortizedPosterior,
+    MLPObsEncoder,
+    RingObsEncoder,
+)
 from assimilation.learned.cache import cached_training
 from assimilation.learned.data import TrainingData, WindowPool
 from assimilation.learned.flow import FlowHead

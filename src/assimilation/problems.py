@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.structured import EachTime
 from assimilation.models.integrate import ForwardModel
 from assimilation.observations.batch import Batch1D
@@ -21,14 +21,14 @@ class Background(eqx.Module):
     Raises ValueError if they do not fit together or B is not positive definite.
     """
 
-    mean: Float[Array, " D"] = eqx.field(converter=lambda mean: checks.array("mean", mean))
+    mean: Float[Array, " D"] = eqx.field(converter=lambda mean: require.array("mean", mean))
     covariance: lx.AbstractLinearOperator
 
     def __check_init__(self):
-        checks.shape(("D",), mean=self.mean)
-        checks.finite(mean=self.mean)
-        checks.covariance("covariance", self.covariance, jnp.shape(self.mean))
-        checks.positive_definite("covariance", self.covariance)
+        require.shape(("D",), mean=self.mean)
+        require.finite(mean=self.mean)
+        require.covariance("covariance", self.covariance, jnp.shape(self.mean))
+        require.positive_definite("covariance", self.covariance)
 
 
 class Problem(eqx.Module):
@@ -47,16 +47,16 @@ class Problem(eqx.Module):
     Q_op_state: lx.AbstractLinearOperator | None = eqx.field(default=None, kw_only=True)
 
     def __check_init__(self):
-        checks.forward_model(self.forward)
+        require.forward_model(self.forward)
         advice = "Background(mean, covariance)"
-        checks.is_a(Background, advice, background=self.background)
+        require.is_a(Background, advice, background=self.background)
         advice = "Observations(times, values, operator, error)"
-        checks.is_a(Observations, advice, observations=self.observations)
+        require.is_a(Observations, advice, observations=self.observations)
         if jnp.ndim(self.background.mean) == 1:
             self.observations.check_state(self.D)
         if self.Q_op_state is not None:
-            checks.covariance("Q_op_state", self.Q_op_state, (self.D,))
-            checks.positive_definite("Q_op_state", self.Q_op_state)
+            require.covariance("Q_op_state", self.Q_op_state, (self.D,))
+            require.positive_definite("Q_op_state", self.Q_op_state)
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for names that are not fields or properties of the problem.
@@ -149,5 +149,5 @@ class Problem(eqx.Module):
 
 def assim_batch(problem: Problem) -> Batch1D:
     """The problem's window as a batch of one: what a method is allowed to see."""
-    checks.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
+    require.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
     return problem.observations.batch()

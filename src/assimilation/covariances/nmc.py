@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.models.integrate import ForwardModel, spun_up
 
 
@@ -28,10 +28,10 @@ def forecast_differences(
     Raises TypeError if `forward` is not a forward model, ValueError for leads that are
     not 1 <= short < long, or for too few analyses.
     """
-    checks.forward_model(forward)
-    checks.count(n_steps=n_steps, short=short)
-    checks.count(short + 1, long=long)
-    checks.shape(("n", "D"), analyses=analyses)
+    require.forward_model(forward)
+    require.count(n_steps=n_steps, short=short)
+    require.count(short + 1, long=long)
+    require.shape(("n", "D"), analyses=analyses)
     later = long - short
     if len(analyses) <= later:
         raise ValueError(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from assimilation import checks
+from assimilation import require
 from assimilation.models.integrate import ForwardModel
 
 
@@ -21,11 +21,11 @@ class Ring(eqx.Module):
     per_site: tuple[int, ...] = eqx.field(static=True)
 
     def __check_init__(self):
-        checks.count(n_sites=self.n_sites)
+        require.count(n_sites=self.n_sites)
         if not isinstance(self.per_site, tuple) or not self.per_site:
             raise ValueError(f"per_site={self.per_site!r}: pass a tuple, such as (1,) or (1, J).")
         for size in self.per_site:
-            checks.count(per_site=size)
+            require.count(per_site=size)
 
     @classmethod
     def of(cls, forward: ForwardModel) -> "Ring | None":

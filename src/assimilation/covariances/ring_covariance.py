@@ -12,7 +12,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.ring import Ring
 from assimilation.covariances.roots import AbstractCovariance
 
@@ -35,10 +35,10 @@ class RingCovariance(AbstractCovariance):
 
     def __check_init__(self):
         size = sum(self.ring.per_site)
-        checks.shape((self.ring.n_sites // 2 + 1, size, size), spectrum=self.spectrum)
-        if checks.is_concrete(self.spectrum):
+        require.shape((self.ring.n_sites // 2 + 1, size, size), spectrum=self.spectrum)
+        if require.is_concrete(self.spectrum):
             blocks = np.asarray(self.spectrum)
-            checks.finite(spectrum=blocks)
+            require.finite(spectrum=blocks)
             asymmetry = np.abs(blocks - blocks.conj().swapaxes(1, 2)).max()
             if asymmetry > 1e-4 * np.abs(blocks).max():
                 raise ValueError(
@@ -61,7 +61,7 @@ class RingCovariance(AbstractCovariance):
 
         Raises ValueError for fewer than two samples or a length that is not positive.
         """
-        checks.shape(("n", ring.size), samples=samples)
+        require.shape(("n", ring.size), samples=samples)
         if len(samples) < 2:
             raise ValueError(f"samples has {len(samples)} member: pass two or more.")
         by_site = jnp.asarray(samples)[:, ring.by_site()]
@@ -97,8 +97,8 @@ class RingCovariance(AbstractCovariance):
 
     def samples(self, key: Array, n_samples: int) -> Float[Array, "n D"]:
         """Draws (n_samples, D) from the normal distribution N(0, B)."""
-        checks.key(key=key)
-        checks.count(n_samples=n_samples)
+        require.key(key=key)
+        require.count(n_samples=n_samples)
         structure = self.in_structure()
         white = jax.random.normal(key, (n_samples, structure.size), structure.dtype)
         return jax.vmap(self.square_root().mv)(white)
@@ -143,8 +143,8 @@ def ring_taper(n_sites: int, length: float) -> Float[np.ndarray, " n_sites"]:
     negative, so by Poisson's summation formula the wrapped one has no negative
     coefficient either: it is a covariance on the ring for every length.
     """
-    checks.count(n_sites=n_sites)
-    checks.positive(length=length)
+    require.count(n_sites=n_sites)
+    require.positive(length=length)
     turns = np.arange(-int(np.ceil(2 * length / n_sites)), int(np.ceil(2 * length / n_sites)) + 1)
     taper = gaspari_cohn((np.arange(n_sites) + n_sites * turns[:, None]) / length).sum(axis=0)
     return taper / taper[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 
 
 class AbstractCovariance(lx.AbstractLinearOperator):
@@ -32,7 +32,7 @@ class AbstractCovariance(lx.AbstractLinearOperator):
 
 def square_root(covariance: lx.AbstractLinearOperator) -> lx.AbstractLinearOperator:
     """An operator L with L L^T = `covariance`: its own, a diagonal's, or Cholesky's."""
-    checks.operator(covariance=covariance)
+    require.operator(covariance=covariance)
     if isinstance(covariance, AbstractCovariance):
         return covariance.square_root()
     if isinstance(covariance, lx.TaggedLinearOperator):

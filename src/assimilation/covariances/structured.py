@@ -11,7 +11,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.roots import AbstractCovariance, square_root
 
 
@@ -26,8 +26,8 @@ class EachTime(AbstractCovariance):
     n_time: int = eqx.field(static=True)
 
     def __check_init__(self):
-        checks.operator(state_op=self.state_op)
-        checks.count(n_time=self.n_time)
+        require.operator(state_op=self.state_op)
+        require.count(n_time=self.n_time)
 
     def mv(self, vector: Float[Array, "T D"]) -> Float[Array, "T D"]:
         return jax.vmap(self.state_op.mv)(vector)
@@ -63,7 +63,7 @@ class LowRank(AbstractCovariance):
     @classmethod
     def from_samples(cls, samples: Float[Array, "n_samples ..."]) -> "LowRank":
         """The sample covariance of `samples` (first axis), as a low-rank operator."""
-        samples = checks.array("samples", samples)
+        samples = require.array("samples", samples)
         if samples.ndim < 2:
             raise ValueError(f"samples has shape {samples.shape}: pass one of (n_samples, D).")
         if samples.shape[0] < 2:
@@ -111,7 +111,7 @@ def _(operator: EachTime) -> Float[Array, " n"]:
 
 def scaled_identity(variance: float, size: int) -> lx.AbstractLinearOperator:
     """`variance` times the identity on vectors of length `size`."""
-    checks.count(size=size)
+    require.count(size=size)
     diagonal = lx.DiagonalLinearOperator(jnp.full(size, variance))
     return lx.TaggedLinearOperator(diagonal, lx.positive_semidefinite_tag)
 
@@ -123,8 +123,8 @@ def scaled(
 
     Raises ValueError if a known `factor` is not above zero.
     """
-    checks.operator(covariance=covariance)
-    checks.positive(factor=factor)
+    require.operator(covariance=covariance)
+    require.positive(factor=factor)
     return lx.TaggedLinearOperator(covariance * factor, lx.positive_semidefinite_tag)
 
 
@@ -133,7 +133,7 @@ def dense(matrix: Float[Array | np.ndarray, "D D"]) -> lx.AbstractLinearOperator
 
     Raises ValueError if it is not square.
     """
-    matrix = checks.array("matrix", matrix)
+    matrix = require.array("matrix", matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"matrix has shape {matrix.shape}: pass a covariance (D, D).")
     return lx.MatrixLinearOperator(matrix, lx.positive_semidefinite_tag)

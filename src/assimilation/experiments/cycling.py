@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from assimilation import checks
+from assimilation import require
 from assimilation.methods.analysis import Analysis
 from assimilation.methods.method import Method
 from assimilation.models.integrate import ForwardModel, forced_trajectory, spun_up
@@ -100,11 +100,11 @@ def cycle(
     windows or an observation lies where the method cannot see it; TypeError if `method`
     can not be cycled.
     """
-    checks.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
+    require.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
     has_model = not isinstance(method, Method) or hasattr(method, "forward")
     forward = getattr(method, "forward", problem.forward)
     if isinstance(method, Method):
-        checks.shape((problem.D,), **{"method.prior_mean": method.prior_mean})
+        require.shape((problem.D,), **{"method.prior_mean": method.prior_mean})
         method = CycledMean(method, forward)
     elif not isinstance(method, Cyclable):
         raise TypeError(
@@ -117,7 +117,7 @@ def cycle(
         length = set(windows.lengths.tolist())
         T_assim = 0
     else:
-        checks.count(n_steps=n_steps)
+        require.count(n_steps=n_steps)
         times, windows = _of_length(seen, n_steps)
         length, T_assim = {n_steps}, n_steps - 1
         if not has_model and times != (0,):
@@ -128,7 +128,7 @@ def cycle(
         if not has_model:
             T_assim = 0
     key = jax.random.key(0) if key is None else key
-    checks.key(key=key)
+    require.key(key=key)
     # Windows of one length share it as a constant.
     length = length.pop() if len(length) == 1 else None
     return _cycle(method, seen.operator, windows, key, times, T_assim, length)

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
-from assimilation.covariances.climatology import Climatology, climatology
+from assimilation import require
+from assimilation.covariances.free_runs import Climatology, climatology
 from assimilation.covariances.ring import Ring
-from assimilation.experiments.parameterise import parameterise
 from assimilation.experiments.twins import BACKGROUNDS, Twin, check_window, observe, twin_of
+from assimilation.experiments.wrong_model import parameterise
 from assimilation.models.integrate import Parameter, free_forecast, spun_up
 from assimilation.models.lorenz63 import Lorenz63Forward
 from assimilation.models.lorenz96 import Lorenz96Forward
@@ -80,9 +80,9 @@ def generate_problem(
     Raises TypeError for a key that is not one and ValueError for a bad setting.
     """
     check_window(key, T_assim, T_total, obs_every)
-    checks.positive(sigma=sigma, rho=rho, beta=beta, dt=dt, obs_std=obs_std)
-    checks.count(0, spin_up=spin_up)
-    checks.one_of(BACKGROUNDS, background=background)
+    require.positive(sigma=sigma, rho=rho, beta=beta, dt=dt, obs_std=obs_std)
+    require.count(0, spin_up=spin_up)
+    require.one_of(BACKGROUNDS, background=background)
     forward = Lorenz63Forward(sigma=sigma, rho=rho, beta=beta, dt=dt)
     k_start, k_noise = jax.random.split(key)
     truth = free_forecast(forward, spun_up(forward, start_l63(k_start), spin_up), T_total)
@@ -109,9 +109,9 @@ def generate_l96_problem(
     Other arguments, errors and transformations as for `generate_problem`.
     """
     check_window(key, T_assim, T_total, obs_every)
-    checks.positive(dt=dt, F=F, obs_std=obs_std)
-    checks.count(0, spin_up=spin_up)
-    checks.one_of(BACKGROUNDS, background=background)
+    require.positive(dt=dt, F=F, obs_std=obs_std)
+    require.count(0, spin_up=spin_up)
+    require.one_of(BACKGROUNDS, background=background)
     forward = Lorenz96Forward(K=K, F=F, dt=dt)
     mask = _every(site_every, K, K)
     k_start, k_noise = jax.random.split(key)
@@ -148,10 +148,10 @@ def generate_l96_2l_problem(
     Other arguments, errors and transformations as for `generate_problem`.
     """
     check_window(key, T_assim, T_total, obs_every)
-    checks.positive(dt=dt, F=F, c=c, b=b, obs_std=obs_std)
-    checks.count(0, spin_up=spin_up)
-    checks.one_of(BACKGROUNDS, background=background)
-    checks.one_of(MODELS, model=model)
+    require.positive(dt=dt, F=F, c=c, b=b, obs_std=obs_std)
+    require.count(0, spin_up=spin_up)
+    require.one_of(BACKGROUNDS, background=background)
+    require.one_of(MODELS, model=model)
     forward = Lorenz96TwoLevelForward(K=K, J=J, F=F, h=h, c=c, b=b, dt=dt)
     size = K if model == "parameterised" else forward.D
     mask = _every(site_every, K, size)
@@ -168,7 +168,7 @@ def generate_l96_2l_problem(
 
 def _every(site_every: int, n_sites: int, size: int) -> Float[np.ndarray, " D"]:
     """A mask (D,) of every `site_every`-th of the first `n_sites` entries."""
-    checks.count(site_every=site_every)
+    require.count(site_every=site_every)
     if site_every >= n_sites:
         raise ValueError(
             f"site_every={site_every} leaves one of {n_sites} sites observed: pass "

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.experiments.devices import on_all_devices
 from assimilation.experiments.results import MethodResult, SweepResult
 from assimilation.experiments.scores import rmse, valid_time
@@ -24,7 +24,7 @@ VALID_FRACTION = 0.4
 
 def scores_of(trajectory: Float[Array, "T D"], twin: Twin) -> dict[str, Array]:
     """RMSEs, RMSE(t) and valid time of one trajectory, as JAX values."""
-    checks.shape(twin.truth.shape, trajectory=trajectory)
+    require.shape(twin.truth.shape, trajectory=trajectory)
     split = twin.T_assim_plus_1
     trace = rmse(trajectory, twin.truth, axis=-1)
     return {
@@ -44,7 +44,7 @@ def trajectory_of(answer: Analysis, twin: Twin) -> Float[Array, "T D"]:
         "back an Analysis, such as method.solve(problem.observations), or "
         "Analysis.of(states) for a trajectory (T_total + 1, D)"
     )
-    checks.is_a(Analysis, advice, **{"what fn returned": answer})
+    require.is_a(Analysis, advice, **{"what fn returned": answer})
     return answer.trajectory(twin.forward, twin.T_total)
 
 
@@ -60,30 +60,30 @@ def assemble_full_trajectory(
     given; a trajectory (T_assim + 1, D) is kept. Either way the last state of the window
     starts a free forecast to T_total. Raises ValueError for any other shape.
     """
-    checks.forward_model(forward)
+    require.forward_model(forward)
     _check_twin(problem)
     if isinstance(analysis, Analysis):
         raise TypeError("analysis is an Analysis: use analysis.trajectory(forward, n_steps).")
-    analysis = checks.array("analysis", analysis)
+    analysis = require.array("analysis", analysis)
     if analysis.ndim == 1:
-        checks.shape((problem.D,), analysis=analysis)
+        require.shape((problem.D,), analysis=analysis)
         if etas is not None:
-            checks.shape((problem.T_assim, problem.D), etas=etas)
+            require.shape((problem.T_assim, problem.D), etas=etas)
         record = Analysis(analysis, etas=etas)
     elif etas is not None:
         raise ValueError(
             "etas come with an initial state: pass analysis of shape (D,), or no etas."
         )
     else:
-        checks.shape((problem.T_assim_plus_1, problem.D), analysis=analysis)
+        require.shape((problem.T_assim_plus_1, problem.D), analysis=analysis)
         record = Analysis.of(analysis)
     return Analysis.of(record.trajectory(forward, problem.T_total))
 
 
 def _check_twin(problem: Twin) -> None:
     """Raise TypeError unless `problem` is one twin: scores need its truth."""
-    checks.is_a(Twin, "a Twin, as generators and twin(...) return", problem=problem)
-    checks.shape(("T", "D"), **{"problem.truth": problem.truth})
+    require.is_a(Twin, "a Twin, as generators and twin(...) return", problem=problem)
+    require.shape(("T", "D"), **{"problem.truth": problem.truth})
 
 
 def run_method(
@@ -98,9 +98,9 @@ def run_method(
     `fn` takes nothing and returns an Analysis. Arrays that it closes over become
     arguments of the compiled function, so that nothing is computed ahead of the clock.
     """
-    checks.count(repeats=repeats)
+    require.count(repeats=repeats)
     advice = "a function without arguments that returns an Analysis"
-    checks.is_a(Callable, f"{advice}, such as lambda: method.solve(problem.observations)", fn=fn)
+    require.is_a(Callable, f"{advice}, such as lambda: method.solve(problem.observations)", fn=fn)
     _check_twin(problem)
     started = time.perf_counter()
     closed = eqx.filter_closure_convert(lambda: trajectory_of(fn(), problem))
@@ -142,7 +142,7 @@ def sweep(
     The problems are dealt out to all devices, any number of either; see `on_all_devices`.
     """
     advice = "a function of a problem, such as lambda p: method.solve(p.observations)"
-    checks.is_a(Callable, advice, fn=fn)
+    require.is_a(Callable, advice, fn=fn)
     if not isinstance(twins, Twin) or jnp.ndim(twins.truth) != 3:
         raise TypeError(
             "twins is not a batch of problems: pass "

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy.special import ndtr
 
-from assimilation import checks
+from assimilation import require
 
 
 def rmse(
@@ -24,7 +24,7 @@ def rmse(
 
     Raises ValueError if the shapes differ. NaN in, NaN out.
     """
-    checks.shape(jnp.shape(truth), estimate=estimate)
+    require.shape(jnp.shape(truth), estimate=estimate)
     return jnp.sqrt(jnp.mean((estimate - truth) ** 2, axis=axis))
 
 
@@ -36,9 +36,9 @@ def valid_time(
     In the units of `dt`. A trace that never exceeds it gives the whole forecast time,
     which is then a lower bound; one that is not finite counts as exceeding.
     """
-    checks.positive(dt=dt, threshold=threshold)
-    checks.count(0, start=start)
-    checks.shape(("T",), trace=trace)
+    require.positive(dt=dt, threshold=threshold)
+    require.count(0, start=start)
+    require.shape(("T",), trace=trace)
     if start >= trace.size:
         raise ValueError(f"start={start}: pass a step of the trace, at most {trace.size - 1}.")
     forecast = trace[start:]
@@ -48,7 +48,7 @@ def valid_time(
 
 
 def _check(samples, truth, fewest):
-    checks.shape(("n", *jnp.shape(truth)), samples=samples)
+    require.shape(("n", *jnp.shape(truth)), samples=samples)
     if samples.shape[0] < fewest:
         raise ValueError(f"samples has {samples.shape[0]} members: pass {fewest} or more.")
 
@@ -77,7 +77,7 @@ def crps_gaussian(
     std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), z = (truth - mean) / std; Gneiting
     & Raftery (2007, section 4.2).
     """
-    checks.shape(jnp.shape(truth), mean=mean, std=std)
+    require.shape(jnp.shape(truth), mean=mean, std=std)
     if np.any(np.asarray(std) <= 0):
         raise ValueError("std holds values of zero or less: pass standard deviations above zero.")
     mean, std, truth = (np.asarray(value, float) for value in (mean, std, truth))
@@ -109,8 +109,8 @@ def coverage(
 
     0.683 for one and 0.954 for two, if the distribution is normal and right.
     """
-    checks.shape(jnp.shape(truth), mean=mean, std=std)
-    checks.positive(n_std=n_std)
+    require.shape(jnp.shape(truth), mean=mean, std=std)
+    require.positive(n_std=n_std)
     if np.any(np.asarray(std) < 0):
         raise ValueError("std holds values below zero: pass standard deviations.")
     return float(jnp.mean(jnp.abs(truth - mean) <= n_std * std))
@@ -155,7 +155,7 @@ def rank_histogram(
     fewer draws are independent than there are ranks: pass that number as
     `n_independent`, or leave None if every rank is from a draw of its own.
     """
-    checks.count(n_members=n_members, n_bins=n_bins)
+    require.count(n_members=n_members, n_bins=n_bins)
     if (n_members + 1) % n_bins:
         raise ValueError(
             f"n_bins={n_bins} does not divide n_members + 1 = {n_members + 1}: pass one "
@@ -167,7 +167,7 @@ def rank_histogram(
     if ranks.size == 0 or ranks.min() < 0 or ranks.max() > n_members:
         raise ValueError(f"ranks must lie in 0 to n_members={n_members}, and there must be some.")
     n = ranks.size if n_independent is None else n_independent
-    checks.count(n_independent=n)
+    require.count(n_independent=n)
     counts = np.bincount(ranks * n_bins // (n_members + 1), minlength=n_bins)
     tail = (1 - level) / (2 * n_bins)
     from scipy.stats import binom

@@ -9,8 +9,8 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
-from assimilation.covariances.climatology import Climatology, climatology, constant
+from assimilation import require
+from assimilation.covariances.free_runs import Climatology, climatology, constant
 from assimilation.covariances.structured import dense, scaled_identity
 from assimilation.models.integrate import ForwardModel, Parameter, free_forecast, spun_up
 from assimilation.observations.operators import ObsOperator, check_operator
@@ -69,21 +69,21 @@ def twin(
 
     Raises TypeError for a key that is not one, and ValueError for a bad setting.
     """
-    checks.forward_model(forward)
+    require.forward_model(forward)
     check_window(key, T_assim, T_total, obs_every)
-    checks.count(0, spin_up=spin_up)
-    checks.start(start)
+    require.count(0, spin_up=spin_up)
+    require.start(start)
     check_operator(operator)
     if statistics is not None:
         advice = "climatology(...), or Climatology(mean, covariance, samples)"
-        checks.is_a(Climatology, advice, statistics=statistics)
+        require.is_a(Climatology, advice, statistics=statistics)
     k_start, k_noise = jax.random.split(key)
     first = start(k_start)
-    checks.shape(("D",), **{"what start(key) gives": first})
+    require.shape(("D",), **{"what start(key) gives": first})
     if statistics is not None:
-        checks.shape(first.shape, **{"statistics.mean": statistics.mean})
+        require.shape(first.shape, **{"statistics.mean": statistics.mean})
     shown = operator(first, 0)
-    checks.shape(("N",), **{"what operator(state, time) gives": shown})
+    require.shape(("N",), **{"what operator(state, time) gives": shown})
     error_array(error, 1, shown.size)
     truth = free_forecast(forward, spun_up(forward, first, spin_up), T_total)
     observations = observe(k_noise, truth, operator, error, T_assim, obs_every)
@@ -137,9 +137,9 @@ def twin_of(
 
 def check_window(key: Array, T_assim: int, T_total: int, obs_every: int) -> None:
     """Raise unless the settings of a window fit together."""
-    checks.key(key=key)
-    checks.count(T_assim=T_assim, obs_every=obs_every)
-    checks.count(1, T_total=T_total)
+    require.key(key=key)
+    require.count(T_assim=T_assim, obs_every=obs_every)
+    require.count(1, T_total=T_total)
     if T_assim > T_total:
         raise ValueError(
             f"T_assim={T_assim} is larger than T_total={T_total}: pass a window that "

@@ -1,6 +1,7 @@
 """Amortized posterior: a network that maps a window's observations to its posterior."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.ring import Ring
 from assimilation.learned.heads import Gaussian, Head
 from assimilation.learned.networks import RingNetwork
@@ -30,9 +31,9 @@ class MLPObsEncoder(eqx.Module):
     input_size: int = eqx.field(static=True)
 
     def __init__(self, input_size: int, context_dim: int, hidden_dim: int, depth: int, key: Array):
-        checks.count(input_size=input_size, context_dim=context_dim, hidden_dim=hidden_dim)
-        checks.count(0, depth=depth)
-        checks.key(key=key)
+        require.count(input_size=input_size, context_dim=context_dim, hidden_dim=hidden_dim)
+        require.count(0, depth=depth)
+        require.key(key=key)
         self.input_size = input_size
         self.mlp = eqx.nn.MLP(
             2 * input_size, context_dim, hidden_dim, depth, jax.nn.gelu, jax.nn.gelu, key=key
@@ -66,9 +67,9 @@ class RingObsEncoder(eqx.Module):
     def __init__(
         self, ring: Ring, mask: Float[Array, "T D"], context_dim: int, n_blocks: int, key: Array
     ):
-        checks.count(context_dim=context_dim, n_blocks=n_blocks)
-        checks.key(key=key)
-        checks.shape(("T", ring.size), mask=mask)
+        require.count(context_dim=context_dim, n_blocks=n_blocks)
+        require.key(key=key)
+        require.shape(("T", ring.size), mask=mask)
         expected = np.asarray(ring.to_sites(jnp.asarray(mask))).any(axis=0)
         if not expected.any():
             raise ValueError("mask is empty: pass the mask of a problem, such as problem.mask.")
@@ -80,9 +81,19 @@ class RingObsEncoder(eqx.Module):
         self, obs: Float[Array, "T D"], mask: Float[Array, "T D"]
     ) -> Float[Array, "n_sites context"]:
         size = self.ring.size
-        checks.shape((self.n_time, size), **{"each window of batch.input": obs})
+        require.shape((self.n_time, size), **{"each window of batch.input": obs})
         fields = [self.ring.to_sites(field)[:, np.array(self.channels)] for field in (obs, mask)]
         return self.network(jnp.concatenate(fields, axis=-1))
+
+
+@dataclass(frozen=True)
+class AmortizedConfig:
+    """What kind of head a posterior has: "regression", "gaussian" or "flow"."""
+
+    head_type: str
+
+    def __post_init__(self):
+        require.one_of(("regression", "gaussian", "flow"), head_type=self.head_type)
 
 
 class AmortizedPosterior(eqx.Module):
@@ -94,15 +105,22 @@ class AmortizedPosterior(eqx.Module):
     simulations follow: the model's own attractor. With a `normalisation` both work in
     units of the climatology; observations are then of the state itself (N = D). Called
     on a batch it returns the posterior mean, (B, T, D). `constants` names the parts that
-    training leaves alone.
+    training leaves alone; `config` may name the kind of head, as a check.
     """
 
     encoder: Callable[[Array, Array], Array]
     head: Head
     normalisation: Normalisation | None = None
     constants: tuple[str, ...] = eqx.field(default=(), static=True)
+    config: AmortizedConfig | None = eqx.field(default=None, static=True)
 
     def __check_init__(self):
+        kind = type(self.head).__name__.removesuffix("Head").lower()
+        if self.config is not None and self.config.head_type != kind:
+            raise ValueError(
+                f"config.head_type={self.config.head_type!r} and head is a "
+                f"{type(self.head).__name__}: pass the head that it names, or no config."
+            )
         for name in ("loss", "mean"):
             if not callable(getattr(self.head, name, None)):
                 raise TypeError(
@@ -125,10 +143,10 @@ class AmortizedPosterior(eqx.Module):
 
     def context(self, batch: Batch1D) -> Float[Array, "B ..."]:
         """What the encoder makes of each window."""
-        checks.is_a(Batch1D, "a Batch1D, such as assim_batch(problem)", batch=batch)
+        require.is_a(Batch1D, "a Batch1D, such as assim_batch(problem)", batch=batch)
         obs = batch.input
         if self.normalisation is not None:
-            checks.shape(("B", "T", *self.normalisation.mean.shape), **{"batch.input": obs})
+            require.shape(("B", "T", *self.normalisation.mean.shape), **{"batch.input": obs})
             obs = self.normalisation.scaled(obs)
         return jax.vmap(self.encoder)(batch.mask * obs, batch.mask)
 
@@ -152,8 +170,8 @@ class AmortizedPosterior(eqx.Module):
     def sample(self, batch: Batch1D, key: Array, n: int) -> Float[Array, "n B T D"]:
         """`n` independent trajectories from each window's posterior."""
         self._must_have("sample", "GaussianHead or FlowHead")
-        checks.key(key=key)
-        checks.count(n=n)
+        require.key(key=key)
+        require.count(n=n)
         context = self.context(batch)
 
         def member(key):

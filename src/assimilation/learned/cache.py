@@ -11,7 +11,7 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Array
 
-from assimilation import checks
+from assimilation import require
 from assimilation.learned.data import TrainingData, WindowPool
 from assimilation.learned.fingerprint import fingerprint
 from assimilation.learned.step import Learner
@@ -47,7 +47,7 @@ def cached_training(
     counts as training time. A training that was interrupted goes on from its last
     checkpoint, and of two processes that ask for the same one the second waits.
     """
-    checks.key(key=key)
+    require.key(key=key)
     if not isinstance(data, TrainingData):
         raise TypeError(
             f"data is {type(data).__name__}: pass TrainingData(problem, key), whose settings "

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.ring import Ring, ring_or_one_site
 from assimilation.covariances.roots import square_root
 from assimilation.models.integrate import free_forecast, spun_up
@@ -88,10 +88,10 @@ class TrainingData(eqx.Module):
                 "problem is not one problem: pass what a generator returns for one key, "
                 "such as generate_l96_2l_problem(key=jax.random.key(0))."
             )
-        checks.key(key=self.key)
-        checks.count(n_runs=self.n_runs, n_held_out=self.n_held_out)
-        checks.count(problem.T_assim, n_steps=self.n_steps)
-        checks.count(0, n_spin_up=self.n_spin_up)
+        require.key(key=self.key)
+        require.count(n_runs=self.n_runs, n_held_out=self.n_held_out)
+        require.count(problem.T_assim, n_steps=self.n_steps)
+        require.count(0, n_spin_up=self.n_spin_up)
         ring_or_one_site(self.ring, problem.D)
         n_values = problem.observations.values.shape[1]
         if self.ring is not None and n_values != problem.D:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.learned.amortized import AmortizedPosterior
 from assimilation.learned.heads import Gaussian, GaussianHead
 from assimilation.learned.networks import RingNetwork
@@ -96,9 +96,9 @@ class FlowHead(eqx.Module):
         used; a thousand windows are a good number. The velocity network is a
         `RingNetwork` of `width` and `n_blocks`.
         """
-        checks.count(n_modes=n_modes, width=width, n_blocks=n_blocks)
-        checks.count(n_solver_steps=n_solver_steps)
-        checks.key(key=key)
+        require.count(n_modes=n_modes, width=width, n_blocks=n_blocks)
+        require.count(n_solver_steps=n_solver_steps)
+        require.key(key=key)
         if not isinstance(getattr(trained, "head", None), GaussianHead):
             raise TypeError("trained has no GaussianHead: pass a trained AmortizedPosterior.")
         if batch.target is None:

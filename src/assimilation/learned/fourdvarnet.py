@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.ring import Ring, ring_or_one_site
 from assimilation.learned.fourdvarnet_parts import Gradient, LearnedPrior, LSTMModulator
 from assimilation.learned.normalisation import Normalisation
@@ -60,13 +60,13 @@ class FourDVarNet1D(eqx.Module):
         normalisation: Normalisation | None = None,
         differentiation: str = "unrolled",
     ):
-        checks.count(state_dim=state_dim, n_time=n_time, n_solver_steps=n_solver_steps)
-        checks.count(latent_dim=latent_dim, hidden_dim=hidden_dim)
-        checks.key(key=key)
-        checks.one_of(("unrolled", "one_step"), differentiation=differentiation)
+        require.count(state_dim=state_dim, n_time=n_time, n_solver_steps=n_solver_steps)
+        require.count(latent_dim=latent_dim, hidden_dim=hidden_dim)
+        require.key(key=key)
+        require.one_of(("unrolled", "one_step"), differentiation=differentiation)
         if normalisation is None:
             normalisation = Normalisation(jnp.zeros(state_dim), jnp.ones(state_dim))
-        checks.shape((state_dim,), **{"normalisation.mean": normalisation.mean})
+        require.shape((state_dim,), **{"normalisation.mean": normalisation.mean})
         reach = 0 if ring is None else 1
         self.ring = ring_or_one_site(ring, state_dim)
         n_channels = n_time * state_dim // self.ring.n_sites
@@ -108,18 +108,18 @@ class FourDVarNet1D(eqx.Module):
         batch has other sizes than the network.
         """
         n_steps = self.n_solver_steps if n_steps is None else n_steps
-        checks.count(n_steps=n_steps)
+        require.count(n_steps=n_steps)
         return self._solved(batch, n_steps, start, keep_all=True)
 
     @eqx.filter_jit
     def _solved(self, batch: Batch1D, n_steps: int, start: Array | None, keep_all: bool):
         """All windows (B, n_steps + 1, T, N) on the way, or the last alone (B, 1, T, N)."""
         size = self.normalisation.mean.shape[0]
-        checks.shape(("B", self.n_time, size), **{"batch.input": batch.input})
+        require.shape(("B", self.n_time, size), **{"batch.input": batch.input})
         if start is None:
             mean = self.normalisation.unscaled(jnp.zeros(size))
             start = jnp.broadcast_to(mean, batch.input.shape)
-        checks.shape(batch.input.shape, start=start)
+        require.shape(batch.input.shape, start=start)
 
         def one(obs, mask, start):
             shape = obs.shape

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.ring import Ring, ring_or_one_site
 from assimilation.observations.batch import Batch1D
 
@@ -39,9 +39,9 @@ class Decoder(eqx.Module):
     ring: Ring = eqx.field(static=True)
 
     def __init__(self, context_dim, state_shape, hidden_dim, depth, key, ring, n_fields):
-        checks.count(context_dim=context_dim, hidden_dim=hidden_dim)
-        checks.count(0, depth=depth)
-        checks.key(key=key)
+        require.count(context_dim=context_dim, hidden_dim=hidden_dim)
+        require.count(0, depth=depth)
+        require.key(key=key)
         if len(state_shape) != 2:
             raise ValueError(f"state_shape={state_shape!r}: pass (T, D), times by entries.")
         self.shape = (n_fields, *state_shape)
@@ -83,8 +83,8 @@ class RegressionHead(eqx.Module):
     ):
         self.decoder = Decoder(context_dim, state_shape, hidden_dim, depth, key, ring, 1)
         if weights is not None:
-            checks.shape(tuple(state_shape[1:]), weights=weights)
-            checks.finite(weights=weights)
+            require.shape(tuple(state_shape[1:]), weights=weights)
+            require.finite(weights=weights)
             weights = weights / jnp.mean(weights)
         self.weights = weights
 
@@ -142,7 +142,7 @@ class GaussianHead(eqx.Module):
         ring: Ring | None = None,
         rank: int = 4,
     ):
-        checks.count(rank=rank)
+        require.count(rank=rank)
         k_centre, k_spread = jax.random.split(key)
         size = (context_dim, state_shape, hidden_dim, depth)
         self.centre = Decoder(*size, k_centre, ring, 1)

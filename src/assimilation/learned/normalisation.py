@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.problems import Problem
 
 
@@ -22,9 +22,9 @@ class Normalisation(eqx.Module):
     constants: ClassVar[tuple[str, ...]] = ("mean", "std")
 
     def __check_init__(self):
-        checks.shape(("D",), mean=self.mean)
-        checks.shape(jnp.shape(self.mean), std=self.std)
-        if checks.is_concrete(self.std) and not bool((self.std > 0).all()):
+        require.shape(("D",), mean=self.mean)
+        require.shape(jnp.shape(self.mean), std=self.std)
+        if require.is_concrete(self.std) and not bool((self.std > 0).all()):
             raise ValueError("std holds values of zero or less: pass standard deviations.")
 
     @classmethod

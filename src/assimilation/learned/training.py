@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, PyTree
 from tqdm import tqdm
 
-from assimilation import checks
+from assimilation import require
 from assimilation.learned.step import Learner, loss_and_gradient, trainable
 from assimilation.observations.batch import Batch1D
 
@@ -87,10 +87,10 @@ def train(
     Raises FloatingPointError, and names the step, as soon as a loss is NaN or infinite or
     the validation loss has grown tenfold.
     """
-    checks.key(key=key)
-    checks.count(n_steps=n_steps, batch_size=batch_size, check_every=check_every)
-    checks.count(validation_size=validation_size)
-    checks.positive(learning_rate=learning_rate, clip=clip)
+    require.key(key=key)
+    require.count(n_steps=n_steps, batch_size=batch_size, check_every=check_every)
+    require.count(validation_size=validation_size)
+    require.positive(learning_rate=learning_rate, clip=clip)
     if n_steps % check_every:
         raise ValueError(
             f"n_steps={n_steps} is not a multiple of check_every={check_every}: pass "

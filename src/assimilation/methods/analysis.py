@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from assimilation import checks
-from assimilation.methods.levenberg_marquardt import Minimum
+from assimilation import require
 from assimilation.models.integrate import ForwardModel, forced_trajectory, free_forecast
-from assimilation.observations.window import Observations
 
 
 class Diagnostics(NamedTuple):
@@ -31,18 +29,6 @@ class Diagnostics(NamedTuple):
     model_runs: Float[Array, ""]
 
 
-def diagnostics(found: Minimum, observations: Observations) -> Diagnostics:
-    """What a method reports about its minimisation."""
-    return Diagnostics(
-        found.cost,
-        found.history,
-        found.iterations,
-        found.converged,
-        2 * found.cost / observations.mask.sum(),
-        found.runs,
-    )
-
-
 class Analysis(NamedTuple):
     """What a method believes about one window.
 
@@ -61,7 +47,7 @@ class Analysis(NamedTuple):
     @classmethod
     def of(cls, states: Float[Array, "T D"]) -> "Analysis":
         """The record of a trajectory (T, D), such as a climatological mean held constant."""
-        checks.shape(("T", "D"), states=states)
+        require.shape(("T", "D"), states=states)
         return cls(states[0], states)
 
     def trajectory(self, forward: ForwardModel, n_steps: int) -> Float[Array, "T D"]:
@@ -71,7 +57,7 @@ class Analysis(NamedTuple):
         initial state is run through the model, with its model errors if there are any;
         for members it is the mean of their runs.
         """
-        checks.count(0, n_steps=n_steps)
+        require.count(0, n_steps=n_steps)
         if self.members is not None:
             return self.ensemble(forward, n_steps).mean(axis=0)
         if self.states is not None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.roots import square_root
 from assimilation.methods.analysis import Analysis
 from assimilation.methods.four_d_var import StrongFourDVar
@@ -37,9 +37,9 @@ class EnsembleOfFourDVars(eqx.Module):
 
     def __check_init__(self):
         advice = "a StrongFourDVar or an IncrementalFourDVar"
-        checks.is_a(PERTURBABLE, advice, method=self.method)
-        checks.count(2, n_members=self.n_members)
-        checks.key(key=self.key)
+        require.is_a(PERTURBABLE, advice, method=self.method)
+        require.count(2, n_members=self.n_members)
+        require.key(key=self.key)
 
     @eqx.filter_jit
     def solve(
@@ -83,7 +83,7 @@ def laplace_covariance(
     state space: the Kalman smoother's covariance if model and observations are linear.
     Dense, so meant for small states.
     """
-    checks.is_a(PERTURBABLE, "a StrongFourDVar or an IncrementalFourDVar", method=method)
+    require.is_a(PERTURBABLE, "a StrongFourDVar or an IncrementalFourDVar", method=method)
     window = method.window(observations)
     local = window.linearise(window.control_of(x0), last_row(observations.mask))
     factor = jnp.linalg.cholesky(local.hessian)

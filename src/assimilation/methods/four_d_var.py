@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.roots import square_root
-from assimilation.methods.analysis import Analysis, diagnostics
+from assimilation.methods.analysis import Analysis
 from assimilation.methods.growing_window import Minimiser, credible, grown, last_row
 from assimilation.methods.levenberg_marquardt import Minimum, levenberg_marquardt
-from assimilation.methods.method import Method, window_key
+from assimilation.methods.method import Method, diagnostics, window_key
 from assimilation.methods.window_cost import WindowCost
 from assimilation.models.integrate import ForwardModel
 from assimilation.observations.operators import ObsOperator
@@ -34,11 +34,11 @@ class FourDVar(Method):
     key: Array = eqx.field(default_factory=lambda: jax.random.key(0))
 
     def __check_init__(self):
-        checks.forward_model(self.forward)
+        require.forward_model(self.forward)
         self.check_background()
-        checks.count(n_starts=self.n_starts, max_steps=self.n_iterations)
-        checks.positive(rtol=self.rtol)
-        checks.key(key=self.key)
+        require.count(n_starts=self.n_starts, max_steps=self.n_iterations)
+        require.positive(rtol=self.rtol)
+        require.key(key=self.key)
 
     @property
     @abstractmethod

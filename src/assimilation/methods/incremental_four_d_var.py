@@ -2,12 +2,12 @@
 
 import equinox as eqx
 
-from assimilation import checks
+from assimilation import require
 from assimilation.methods.conjugate_gradients import conjugate_gradient_step
 from assimilation.methods.four_d_var import FourDVar
 from assimilation.methods.growing_window import Minimiser
 from assimilation.methods.levenberg_marquardt import levenberg_marquardt
-from assimilation.methods.linear_sweeps import Sweeps
+from assimilation.methods.linearised_window import LinearisedWindow
 from assimilation.methods.window_cost import WindowCost
 
 
@@ -18,13 +18,13 @@ class ByProducts(FourDVar):
     inner_rtol: float = eqx.field(default=1e-3, static=True)
 
     def __check_init__(self):
-        checks.count(n_inner=self.n_inner)
-        checks.positive(inner_rtol=self.inner_rtol)
+        require.count(n_inner=self.n_inner)
+        require.positive(inner_rtol=self.inner_rtol)
 
     def minimiser(self, window: WindowCost) -> Minimiser:
         return lambda chi, last, max_steps, rtol, damping: levenberg_marquardt(
             lambda chi: window.cost(chi, last),
-            lambda chi: Sweeps.around(window, chi, last),
+            lambda chi: LinearisedWindow.around(window, chi, last),
             chi,
             self.n_iterations,
             max_steps,
@@ -32,7 +32,7 @@ class ByProducts(FourDVar):
             damping,
             lambda local, damping: conjugate_gradient_step(
                 local.gradient,
-                Sweeps(window, local.states, last).hessian,
+                LinearisedWindow(window, local.states, last).hessian,
                 damping,
                 self.n_inner,
                 self.inner_rtol,

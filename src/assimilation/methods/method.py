@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from assimilation import checks
-from assimilation.methods.analysis import Analysis
+from assimilation import require
+from assimilation.methods.analysis import Analysis, Diagnostics
+from assimilation.methods.levenberg_marquardt import Minimum
 from assimilation.observations.batch import Batch1D
 from assimilation.observations.operators import check_operator
 from assimilation.observations.window import Observations, error_array
@@ -26,8 +27,8 @@ class Method(eqx.Module):
         if self.obs_op is not None:
             check_operator(self.obs_op, "obs_op")
         if self.obs_cov_op is not None:
-            checks.operator(obs_cov_op=self.obs_cov_op)
-            checks.positive_definite("obs_cov_op", self.obs_cov_op)
+            require.operator(obs_cov_op=self.obs_cov_op)
+            require.positive_definite("obs_cov_op", self.obs_cov_op)
 
     @abstractmethod
     def solve(self, observations: Observations) -> Analysis:
@@ -36,14 +37,14 @@ class Method(eqx.Module):
     @classmethod
     def of(cls, problem: Problem, **settings: Any) -> "Method":
         """The method for a problem, with its model and background; `settings` come first."""
-        checks.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
+        require.is_a(Problem, "a Problem, or what a generator returns", problem=problem)
         names = {field.name for field in fields(cls)}
         parts = {name: part for name, part in problem.parts().items() if name in names}
         return cls(**{**parts, **settings})
 
     def __call__(self, batch: Batch1D) -> Any:
         """The analyses of a batch: initial states (B, D), or what the method says instead."""
-        checks.is_a(Batch1D, "a Batch1D, such as assim_batch(problem)", batch=batch)
+        require.is_a(Batch1D, "a Batch1D, such as assim_batch(problem)", batch=batch)
         for name in ("obs_op", "obs_cov_op"):
             if getattr(self, name) is None:
                 raise ValueError(f"{name} is None: pass {name}=... to call a method on a batch.")
@@ -56,16 +57,16 @@ class Method(eqx.Module):
 
     def check_background(self) -> None:
         """Raise unless background and covariance fit together, on a state (D,)."""
-        checks.is_a(jax.Array | np.ndarray, "an array of shape (D,)", prior_mean=self.prior_mean)
-        checks.shape(("D",), prior_mean=self.prior_mean)
-        checks.finite(prior_mean=self.prior_mean)
-        checks.covariance("prior_cov_op", self.prior_cov_op, jnp.shape(self.prior_mean))
-        checks.positive_definite("prior_cov_op", self.prior_cov_op)
+        require.is_a(jax.Array | np.ndarray, "an array of shape (D,)", prior_mean=self.prior_mean)
+        require.shape(("D",), prior_mean=self.prior_mean)
+        require.finite(prior_mean=self.prior_mean)
+        require.covariance("prior_cov_op", self.prior_cov_op, jnp.shape(self.prior_mean))
+        require.positive_definite("prior_cov_op", self.prior_cov_op)
 
     def check_observations(self, observations: Observations) -> None:
         """Raise unless the observations are of states such as this method's."""
         advice = "Observations(times, values, operator, error), such as problem.observations"
-        checks.is_a(Observations, advice, observations=observations)
+        require.is_a(Observations, advice, observations=observations)
         observations.check_state(jnp.shape(self.prior_mean)[-1])
 
 
@@ -100,3 +101,15 @@ def window_key(key: Array, values: Float[Array, "..."]) -> Array:
     """A key for one window, from a key for all: other observations, other draws."""
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.uint32)
     return jax.random.fold_in(key, jnp.sum(bits, dtype=jnp.uint32))
+
+
+def diagnostics(found: Minimum, observations: Observations) -> Diagnostics:
+    """What a method reports about its minimisation."""
+    return Diagnostics(
+        found.cost,
+        found.history,
+        found.iterations,
+        found.converged,
+        2 * found.cost / observations.mask.sum(),
+        found.runs,
+    )

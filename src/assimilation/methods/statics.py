@@ -7,7 +7,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.structured import EachTime
 from assimilation.methods.analysis import Analysis
 from assimilation.methods.method import Method
@@ -34,18 +34,18 @@ class Static(Method):
         shape = np.shape(self.prior_mean)
         if len(shape) != 2:
             return super().check_background()
-        checks.finite(prior_mean=self.prior_mean)
+        require.finite(prior_mean=self.prior_mean)
         cov = self.prior_cov_op
         per_time = isinstance(cov, lx.AbstractLinearOperator) and len(cov.in_structure().shape) == 1
-        checks.covariance("prior_cov_op", cov, shape[1:] if per_time else shape)
-        checks.positive_definite("prior_cov_op", cov)
+        require.covariance("prior_cov_op", cov, shape[1:] if per_time else shape)
+        require.positive_definite("prior_cov_op", cov)
 
     def over_window(self, observations: Observations) -> Window:
         """The background, laid out over the times of the window."""
         self.check_observations(observations)
         n_time = observations.T_assim + 1
         if jnp.ndim(self.prior_mean) == 2:
-            checks.shape((n_time, "D"), prior_mean=self.prior_mean)
+            require.shape((n_time, "D"), prior_mean=self.prior_mean)
         mean = jnp.broadcast_to(self.prior_mean, (n_time, jnp.shape(self.prior_mean)[-1]))
         cov = self.prior_cov_op
         cov = cov.state_op if isinstance(cov, EachTime) else cov

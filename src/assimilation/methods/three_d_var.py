@@ -7,15 +7,15 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.roots import square_root
-from assimilation.methods.analysis import Analysis, diagnostics
+from assimilation.methods.analysis import Analysis
 from assimilation.methods.levenberg_marquardt import (
     NormalEquations,
     finite_or_inf,
     levenberg_marquardt,
 )
-from assimilation.methods.method import each
+from assimilation.methods.method import diagnostics, each
 from assimilation.methods.statics import Static
 from assimilation.observations.operators import ObsOperator
 from assimilation.observations.window import Observations
@@ -40,8 +40,8 @@ class ThreeDVar(Static):
 
     def __check_init__(self):
         self.check_background()
-        checks.count(max_steps=self.max_steps)
-        checks.positive(rtol=self.rtol)
+        require.count(max_steps=self.max_steps)
+        require.positive(rtol=self.rtol)
 
     @eqx.filter_jit
     def solve(self, observations: Observations) -> Analysis:

@@ -6,12 +6,13 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.roots import square_root
 from assimilation.covariances.structured import EachTime
-from assimilation.methods.analysis import Analysis, diagnostics
+from assimilation.methods.analysis import Analysis
 from assimilation.methods.growing_window import last_row, share_of_window
 from assimilation.methods.incremental_four_d_var import ByProducts
+from assimilation.methods.method import diagnostics
 from assimilation.observations.window import Observations
 
 
@@ -38,8 +39,8 @@ class WeakFourDVar(ByProducts):
         Q, size = self.model_err_cov_op, np.shape(self.prior_mean)[-1]
         schedule = isinstance(Q, lx.AbstractLinearOperator) and len(Q.in_structure().shape) == 2
         n_steps = (Q.in_structure().shape[0],) if schedule else ()
-        checks.covariance("model_err_cov_op", Q, (*n_steps, size))
-        checks.positive_definite("model_err_cov_op", Q)
+        require.covariance("model_err_cov_op", Q, (*n_steps, size))
+        require.positive_definite("model_err_cov_op", Q)
 
     @property
     def n_iterations(self) -> int:

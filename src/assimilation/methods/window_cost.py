@@ -8,7 +8,7 @@ import lineax as lx
 from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, Float, Int
 
-from assimilation import checks
+from assimilation import require
 from assimilation.methods.levenberg_marquardt import NormalEquations, finite_or_inf
 from assimilation.models.integrate import ForwardModel
 from assimilation.observations.operators import Time
@@ -55,7 +55,7 @@ class WindowCost(NamedTuple):
 
     def control_of(self, x0: Float[Array, " D"]) -> Float[Array, " n"]:
         """The control chi whose initial state is `x0`: the solution of L chi = x_0 - x_b."""
-        checks.shape(self.prior_mean.shape, **{"the initial state to start from": x0})
+        require.shape(self.prior_mean.shape, **{"the initial state to start from": x0})
         solver = lx.AutoLinearSolver(well_posed=None)
         return lx.linear_solve(self.root, x0 - self.prior_mean, solver).value.ravel()
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.models.integrate import ForwardModel
 
 
@@ -23,7 +23,7 @@ class Augmented(eqx.Module):
     where: Callable[[ForwardModel], tuple] = eqx.field(static=True)
 
     def __check_init__(self):
-        checks.forward_model(self.forward)
+        require.forward_model(self.forward)
         picked = self.where(self.forward)
         scalars = isinstance(picked, tuple) and all(
             eqx.is_array_like(value) and jnp.ndim(value) == 0 for value in picked

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from assimilation import checks
+from assimilation import require
 
 # A parameter of a model: a number, or a scalar array to differentiate, batch or estimate.
 Parameter = float | Float[Array, ""]
@@ -47,10 +47,10 @@ def free_forecast(
     (n_steps + 1, D). Raises TypeError if `forward` is not a forward model and
     ValueError for a negative `n_steps` or an `x0` that is not a vector.
     """
-    checks.forward_model(forward)
-    checks.count(0, n_steps=n_steps)
-    x0 = checks.array("x0", x0)
-    checks.shape(("D",), x0=x0)
+    require.forward_model(forward)
+    require.count(0, n_steps=n_steps)
+    x0 = require.array("x0", x0)
+    require.shape(("D",), x0=x0)
 
     def advance(state, _):
         new = forward.step(state, forward.dt)
@@ -67,9 +67,9 @@ def forced_trajectory(
 
     Raises as `free_forecast` does.
     """
-    checks.forward_model(forward)
-    checks.shape(("D",), x0=x0)
-    checks.shape(("T", *jnp.shape(x0)), etas=etas)
+    require.forward_model(forward)
+    require.shape(("D",), x0=x0)
+    require.shape(("T", *jnp.shape(x0)), etas=etas)
 
     def advance(state, eta):
         new = forward.step(state, forward.dt) + eta
@@ -85,8 +85,8 @@ def spun_up(
 
     Raises as `free_forecast` does.
     """
-    checks.forward_model(forward)
-    checks.shape(("D",), x0=x0)
-    if checks.is_concrete(n_steps):
-        checks.count(0, n_steps=n_steps)
+    require.forward_model(forward)
+    require.shape(("D",), x0=x0)
+    if require.is_concrete(n_steps):
+        require.count(0, n_steps=n_steps)
     return jax.lax.fori_loop(0, n_steps, lambda _, state: forward.step(state, forward.dt), x0)

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.models.integrate import Parameter, rk4_step
 
 
@@ -22,7 +22,7 @@ class Lorenz63Forward(eqx.Module):
     dt: float = eqx.field(default=0.01, static=True)
 
     def __check_init__(self):
-        checks.parameters(self)
+        require.parameters(self)
 
     @property
     def D(self) -> int:
@@ -31,7 +31,7 @@ class Lorenz63Forward(eqx.Module):
 
     def tendency(self, state: Float[Array, "3"]) -> Float[Array, "3"]:
         """dx/dt for a state of shape (3,)."""
-        checks.shape((3,), state=state)
+        require.shape((3,), state=state)
         x, y, z = state
         return jnp.stack(
             [

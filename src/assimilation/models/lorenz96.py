@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.models.integrate import Parameter, rk4_step
 
 
@@ -31,8 +31,8 @@ class Lorenz96Forward(eqx.Module):
     dt: float = eqx.field(default=0.01, static=True)
 
     def __check_init__(self):
-        checks.count(4, K=self.K)
-        checks.parameters(self)
+        require.count(4, K=self.K)
+        require.parameters(self)
 
     @property
     def D(self) -> int:
@@ -41,7 +41,7 @@ class Lorenz96Forward(eqx.Module):
 
     def tendency(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
         """dx/dt for a state of shape (K,)."""
-        checks.shape((self.K,), state=state)
+        require.shape((self.K,), state=state)
         return advection(state) - state + self.F
 
     def step(self, state: Float[Array, " K"], dt: float) -> Float[Array, " K"]:

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.models.integrate import Parameter, rk4_step
 from assimilation.models.lorenz96 import advection
 
@@ -22,8 +22,8 @@ class ParameterisedLorenz96Forward(eqx.Module):
     dt: float = eqx.field(default=0.005, static=True)
 
     def __check_init__(self):
-        checks.count(4, K=self.K)
-        checks.parameters(self)
+        require.count(4, K=self.K)
+        require.parameters(self)
         if not isinstance(self.coefficients, tuple) or not self.coefficients:
             raise ValueError(
                 f"coefficients={self.coefficients!r}: pass a tuple (a_0, a_1, ...) of numbers."
@@ -36,7 +36,7 @@ class ParameterisedLorenz96Forward(eqx.Module):
 
     def tendency(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
         """dX/dt for a state of shape (K,)."""
-        checks.shape((self.K,), state=state)
+        require.shape((self.K,), state=state)
         highest_first = jnp.stack([jnp.asarray(a, state.dtype) for a in self.coefficients[::-1]])
         return advection(state) - state + self.F + jnp.polyval(highest_first, state)
 

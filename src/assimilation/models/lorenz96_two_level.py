@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.models.integrate import Parameter, rk4_step
 
 
@@ -34,9 +34,9 @@ class Lorenz96TwoLevelForward(eqx.Module):
     dt: float = eqx.field(default=0.005, static=True)
 
     def __check_init__(self):
-        checks.count(4, K=self.K)
-        checks.count(1, J=self.J)
-        checks.parameters(self)
+        require.count(4, K=self.K)
+        require.count(1, J=self.J)
+        require.parameters(self)
 
     @property
     def D(self) -> int:
@@ -45,7 +45,7 @@ class Lorenz96TwoLevelForward(eqx.Module):
 
     def tendency(self, state: Float[Array, " D"]) -> Float[Array, " D"]:
         """dx/dt for a state of shape (K + J K,)."""
-        checks.shape((self.D,), state=state)
+        require.shape((self.D,), state=state)
         slow, fast = state[: self.K], state[self.K :]
         coupling = self.h * self.c / self.b
         # The block SUM times h c / b. The block mean times h c is a frequent slip.

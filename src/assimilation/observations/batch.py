@@ -4,7 +4,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 
 
 class Batch1D(eqx.Module):
@@ -21,14 +21,14 @@ class Batch1D(eqx.Module):
     target: Float[Array, "B T D"] | None = None
 
     def __check_init__(self):
-        checks.shape(("B", "T", "N"), input=self.input)
-        checks.shape(self.input.shape, mask=self.mask)
-        checks.finite(input=self.input)
-        checks.zeros_and_ones(mask=self.mask)
+        require.shape(("B", "T", "N"), input=self.input)
+        require.shape(self.input.shape, mask=self.mask)
+        require.finite(input=self.input)
+        require.zeros_and_ones(mask=self.mask)
         if self.target is not None:
-            checks.shape((*self.input.shape[:2], "D"), target=self.target)
-            checks.finite(target=self.target)
-        if checks.is_concrete(self.mask):
+            require.shape((*self.input.shape[:2], "D"), target=self.target)
+            require.finite(target=self.target)
+        if require.is_concrete(self.mask):
             empty = int(np.sum(~np.asarray(self.mask).any(axis=(1, 2))))
             if empty:
                 raise ValueError(
@@ -38,6 +38,6 @@ class Batch1D(eqx.Module):
 
     def observed_times(self) -> tuple[int, ...]:
         """The steps at which some window has an observation; all of them under `jit`."""
-        if not checks.is_concrete(self.mask):
+        if not require.is_concrete(self.mask):
             return tuple(range(self.mask.shape[1]))
         return tuple(np.flatnonzero(np.asarray(self.mask).any(axis=(0, 2))).tolist())

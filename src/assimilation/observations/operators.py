@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Int
 
-from assimilation import checks
+from assimilation import require
 
 Time = int | Int[Array, ""]
 
@@ -53,9 +53,9 @@ class LinearObs(eqx.Module):
         if callable(H_mat) and not isinstance(H_mat, lx.AbstractLinearOperator):
             H_mat = Fixed.of(H_mat)
         elif not isinstance(H_mat, lx.AbstractLinearOperator):
-            H_mat = checks.array("H_mat", H_mat)
-            checks.shape(("N", "D"), H_mat=H_mat)
-            checks.finite(H_mat=H_mat)
+            H_mat = require.array("H_mat", H_mat)
+            require.shape(("N", "D"), H_mat=H_mat)
+            require.finite(H_mat=H_mat)
             H_mat = lx.MatrixLinearOperator(H_mat)
         if isinstance(H_mat, lx.AbstractLinearOperator):
             shape = H_mat.in_structure().shape
@@ -76,7 +76,7 @@ class LinearObs(eqx.Module):
                 )
             return self.H_mat.mv(state)
         matrix = self.H_mat(time)
-        checks.shape(("N", *jnp.shape(state)), **{"what H_mat(time) gives": matrix})
+        require.shape(("N", *jnp.shape(state)), **{"what H_mat(time) gives": matrix})
         return matrix @ state
 
     def matrix(self, time: Time = 0) -> Float[Array, "N D"]:

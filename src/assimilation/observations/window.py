@@ -9,7 +9,7 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.structured import EachTime
 from assimilation.observations.batch import Batch1D
 from assimilation.observations.operators import Fixed, ObsOperator, Time, Together, check_operator
@@ -43,26 +43,26 @@ class Observations(eqx.Module):
     def __init__(self, times, values, operator, error, mask=None, T_assim=None, start=0):
         self.times = _steps(times)
         self.T_assim = max(self.times, default=0) if T_assim is None else T_assim
-        checks.count(0, T_assim=self.T_assim)
+        require.count(0, T_assim=self.T_assim)
         ordered = all(a < b for a, b in zip(self.times, self.times[1:], strict=False))
         if not (self.times and ordered and self.times[0] >= 0 and self.times[-1] <= self.T_assim):
             raise ValueError(
                 f"times={self.times}: pass at least one step, in increasing order, from 0 to "
                 f"T_assim={self.T_assim}."
             )
-        values = checks.array("values", values)
-        checks.shape((len(self.times), "N"), values=values)
+        values = require.array("values", values)
+        require.shape((len(self.times), "N"), values=values)
         check_operator(operator)
-        mask = jnp.ones_like(values) if mask is None else checks.array("mask", mask)
-        checks.shape(values.shape, mask=mask)
-        checks.zeros_and_ones(mask=mask)
-        if checks.is_concrete(mask) and not np.any(mask):
+        mask = jnp.ones_like(values) if mask is None else require.array("mask", mask)
+        require.shape(values.shape, mask=mask)
+        require.zeros_and_ones(mask=mask)
+        if require.is_concrete(mask) and not np.any(mask):
             raise ValueError("mask is empty: pass at least one observation (a 1).")
         # What is missing may be anything, and must not spread.
         self.values = jnp.where(mask > 0, values, 0)
-        checks.finite(values=self.values)
+        require.finite(values=self.values)
         if not eqx.is_array(start):
-            checks.count(0, start=start)
+            require.count(0, start=start)
         self.mask, self.operator, self.start = mask, Fixed.of(operator), start
         self.error = error_array(error, *values.shape)
 
@@ -101,12 +101,12 @@ class Observations(eqx.Module):
         differ, TypeError for anything but Observations.
         """
         for each in instruments:
-            checks.is_a(cls, "Observations(...) of one instrument each", instruments=each)
+            require.is_a(cls, "Observations(...) of one instrument each", instruments=each)
         windows = sorted({each.T_assim for each in instruments})
         if len(windows) != 1:
             raise ValueError(f"instruments have T_assim={windows}: pass some, with one T_assim.")
         starts = [each.start for each in instruments]
-        if checks.is_concrete(starts) and any(start != starts[0] for start in starts):
+        if require.is_concrete(starts) and any(start != starts[0] for start in starts):
             raise ValueError(f"instruments have start={starts}: pass some, with one start.")
         times = sorted({time for each in instruments for time in each.times})
 
@@ -200,19 +200,19 @@ def error_array(error, n: int, size: int) -> Float[Array, "n N"] | Float[Array, 
         if lx.is_diagonal(error):
             error = jnp.broadcast_to(lx.diagonal(error).reshape(shape), (n, size))
         elif len(shape) == 1:
-            checks.covariance("error", error, shape)
+            require.covariance("error", error, shape)
             error = jnp.broadcast_to(error.as_matrix(), (n, size, size))
         else:
             raise ValueError("error links several times: pass covariances (n, N, N).")
     elif np.ndim(error) == 0:
-        checks.positive(error=error)
+        require.positive(error=error)
         error = jnp.full((n, size), jnp.asarray(error, float) ** 2)
-    error = checks.array("error", error)
+    error = require.array("error", error)
     if error.ndim not in (2, 3):
         raise ValueError(
             f"error has shape {error.shape}: pass a standard deviation, a covariance operator "
             f"on ({size},), variances ({n}, {size}) or covariances ({n}, {size}, {size})."
         )
-    checks.shape((n, size) if error.ndim == 2 else (n, size, size), error=error)
-    checks.variances("error", error)
+    require.shape((n, size) if error.ndim == 2 else (n, size, size), error=error)
+    require.variances("error", error)
     return error

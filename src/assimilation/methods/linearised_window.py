@@ -18,7 +18,7 @@ class Run(NamedTuple):
     states: Float[Array, "T D"]
 
 
-class Sweeps(NamedTuple):
+class LinearisedWindow(NamedTuple):
     """A window linearised around the `states` of one run: A and A^T as sweeps.
 
     A = R^{-1/2} H' L takes a change of the control to a change of the weighted

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation import checks
+from assimilation import require
 from assimilation.covariances.ring import Ring, symmetrised
 from assimilation.models.integrate import ForwardModel, spun_up
 
@@ -50,13 +50,13 @@ def climatology(
     Raises TypeError if `forward` is not a forward model or its parameters are traced,
     ValueError for counts below one and FloatingPointError if the free runs overflow.
     """
-    checks.forward_model(forward)
-    checks.start(start)
+    require.forward_model(forward)
+    require.start(start)
     if ring is not None:
-        checks.is_a(Ring, "Ring(n_sites, per_site), or None", ring=ring)
-    checks.count(n_runs=n_runs, n_samples=n_samples, every=every)
-    checks.count(0, n_spin_up=n_spin_up)
-    if not checks.is_concrete((forward, start)):
+        require.is_a(Ring, "Ring(n_sites, per_site), or None", ring=ring)
+    require.count(n_runs=n_runs, n_samples=n_samples, every=every)
+    require.count(0, n_spin_up=n_spin_up)
+    if not require.is_concrete((forward, start)):
         raise TypeError(
             "the parameters of forward are traced, and a climatology needs their values: "
             "compute climatology(...) before, and pass it to twin as statistics=."
@@ -83,7 +83,7 @@ def _contents(leaf) -> tuple:
 def _free_runs(forward, start, ring, n_runs, n_spin_up, n_samples, every) -> Climatology:
     def run(key):
         first = start(key)
-        checks.shape(("D",), **{"what start(key) gives": first})
+        require.shape(("D",), **{"what start(key) gives": first})
         state = spun_up(forward, first, n_spin_up)
 
         def later(state, _):

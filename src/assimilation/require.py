@@ -1,4 +1,4 @@
-"""Checks of arguments, made before any long computation.
+"""What is required of arguments, before any long computation.
 
 Every message names the argument, says what arrived and what to pass instead.
 Values that JAX is tracing cannot be looked at; checks of values are skipped

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from assimilation.covariances.climatology import Climatology
+from assimilation.covariances.free_runs import Climatology
 from assimilation.covariances.ring import Ring, symmetrised
 from assimilation.models.integrate import spun_up
 from assimilation.models.lorenz96_parameterised import ParameterisedLorenz96Forward
