@@ -4,13 +4,14 @@
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lowest clean environment
+.PHONY: help book test lowest mutations clean environment
 
 help:
 	@echo "make book    execute the chapters that have changed and build the pages"
 	@echo "             with CHAPTER=cycling: execute only notebooks/cycling.md"
 	@echo "make test    lint the code and run the tests"
 	@echo "make lowest  run the tests on the lowest supported versions"
+	@echo "make mutations  break the package in one place at a time: does a test notice?"
 	@echo "make clean   remove the pages, all that chapters have kept, and the environment"
 
 environment:
@@ -31,6 +32,9 @@ lowest: environment
 		--only-binary :all: --requirement pyproject.toml --extra dev
 	.venv/bin/uv pip install --quiet --python .venv-lowest --no-deps --editable .
 	.venv-lowest/bin/python -m pytest --ignore-glob 'tests/test_build*.py'
+
+mutations: environment
+	@.venv/bin/python tools/mutations.py $(PATTERN)
 
 clean:
 	rm -rf .venv .venv-lowest _build

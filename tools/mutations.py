@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[1]
 
 
 class Mutation(NamedTuple):
-    """In `file`, `old`, which stands there once, becomes `new`; `test` must fail."""
+    """In `file`, `old`, which stands there once, becomes `new`; `test` must fail.
+
+    `test` is a file or one test of it, or ends with `-k` and words as for pytest.
+    """
 
     file: str
     old: str
@@ -42,7 +45,11 @@ def passes(tests: list[str], source: Path) -> bool:
     """Whether `tests` pass on the package in `source`."""
     where = {**os.environ, "PYTHONPATH": str(source)}
     options = ["-x", "-q", "-n0", "-p", "no:cacheprovider", "--no-header"]
-    command = [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)]
+    parts = [test.partition(" -k ") for test in tests]
+    if len(tests) == 1 and parts[0][2]:
+        options += ["-k", parts[0][2]]
+    files = sorted({f"tests/{file}" for file, _, _ in parts})
+    command = [sys.executable, "-m", "pytest", *options, *files]
     found = subprocess.run(command, cwd=ROOT, env=where, capture_output=True, text=True)
     if found.returncode not in (0, 1):
         raise SystemExit(found.stdout[-2000:] + found.stderr[-2000:])
