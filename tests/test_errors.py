@@ -90,7 +90,9 @@ def test_models_refuse_bad_parameters(model, settings, message):
     fails(lambda: model(**settings), message)
 
 
-@pytest.mark.parametrize("model", {each for each, _, _ in MODELS}, ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "model", dict.fromkeys(each for each, _, _ in MODELS), ids=lambda m: m.__name__
+)
 def test_models_refuse_states_of_another_length(model):
     fails(lambda: model().step(jnp.ones(model().D + 1), 0.01), r"state has shape \(\d+,\): pass")
 

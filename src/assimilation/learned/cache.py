@@ -55,7 +55,9 @@ def cached_training(
         )
     folder = cache_folder() if folder is None else Path(folder)
     settings = {"check_every": check_every, **settings}
-    code = fingerprint(train, model, TrainingData, data.settings(), key, n_steps, settings)
+    code = fingerprint(
+        train, model, TrainingData, data.settings(), key, n_steps, sorted(settings.items())
+    )
     path = folder / f"{name}-{code}.eqx"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
