@@ -370,7 +370,8 @@ TABLE = {
          "test_training.py -k constants_do_not"),
     ],
     "learned/cache.py": [
-        ("key, n_steps, sorted(settings.items()))", "key, n_steps)", "test_fingerprint.py -k every_setting"),
+        ("key, n_steps, sorted(settings.items()))", "key, n_steps)",
+         "test_fingerprint.py -k every_setting"),
     ],
     "learned/fingerprint.py": [
         ("(jax, jaxlib, optax, eqx, np)",
