@@ -31,7 +31,7 @@ lowest: environment
 	.venv/bin/uv pip install --quiet --python .venv-lowest --resolution lowest-direct \
 		--only-binary :all: --requirement pyproject.toml --extra dev
 	.venv/bin/uv pip install --quiet --python .venv-lowest --no-deps --editable .
-	.venv-lowest/bin/python -m pytest --ignore-glob 'tests/test_build*.py'
+	.venv-lowest/bin/python -m pytest --numprocesses auto --ignore-glob 'tests/test_build*.py'
 
 mutations: environment
 	@.venv/bin/python tools/mutations.py $(PATTERN)
