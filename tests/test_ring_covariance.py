@@ -18,12 +18,11 @@ from assimilation import (
     Ring,
     RingCovariance,
     ThreeDVar,
-    ring_taper,
     scaled,
     square_root,
 )
 from assimilation.covariances.ring import symmetrised
-from assimilation.covariances.ring_covariance import gaspari_cohn
+from assimilation.covariances.ring_covariance import gaspari_cohn, ring_taper
 
 # Sites, and entries of each site in one block or two.
 SIZES = st.tuples(st.integers(3, 7), st.lists(st.integers(1, 2), min_size=1, max_size=2).map(tuple))
@@ -96,13 +95,19 @@ def test_the_ring_of_a_model():
     assert Ring.of(Lorenz63Forward()) is None
 
 
+def draws_of(covariance, key, n):
+    """Draws (n, D) from N(0, B)."""
+    white = jax.random.normal(key, (n, covariance.in_size()))
+    return jax.vmap(covariance.square_root().mv)(white)
+
+
 def test_estimate_is_unbiased():
     ring = Ring(6, (1, 1))
     index = ring.by_site()
     true = RingCovariance.from_samples(
         jax.random.normal(jax.random.key(0), (30, 12)) + jnp.arange(12), ring
     )
-    draws = 5.0 + true.samples(jax.random.key(1), 3 * 8000).reshape(8000, 3, 12)
+    draws = 5.0 + draws_of(true, jax.random.key(1), 3 * 8000).reshape(8000, 3, 12)
     spectra = jax.vmap(lambda x: RingCovariance.from_samples(x, ring).spectrum)(draws)
     error = 5 * jnp.std(jnp.abs(spectra), axis=0) / 8000**0.5
     assert index.shape == (6, 2)
@@ -120,9 +125,6 @@ def test_operator_agrees_with_its_matrix(sizes, localisation):
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-9)
     np.testing.assert_allclose(covariance.mv(vector), matrix @ vector, atol=1e-8)
     np.testing.assert_allclose(root @ root.T, matrix, atol=1e-8)
-    np.testing.assert_allclose(
-        covariance.inverse().mv(vector), np.linalg.solve(matrix, vector), rtol=1e-5, atol=1e-8
-    )
     np.testing.assert_allclose(lx.diagonal(covariance), np.diag(matrix), atol=1e-9)
     np.testing.assert_allclose(rotated(rotated(matrix, ring, 2).T, ring, 2).T, matrix, atol=1e-9)
     if localisation is None:
@@ -144,8 +146,7 @@ def test_localisation_multiplies_the_matrix_by_the_taper():
     np.testing.assert_allclose(
         local.as_matrix(), ring_taper(9, 1.5)[distance] * plain.as_matrix(), atol=1e-10
     )
-    assert jnp.allclose(local.correlations()[3:7], 0, atol=1e-12)
-    assert local.correlations()[0, 0, 0] == pytest.approx(1.0)
+    assert jnp.allclose(local.as_matrix()[0, 3:7], 0, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=60)
@@ -167,9 +168,9 @@ def test_gaspari_cohn_is_smooth_where_its_pieces_meet():
     np.testing.assert_allclose(found, [1, 5 / 24, 0], atol=1e-15)
 
 
-def test_samples_have_the_covariance():
+def test_draws_have_the_covariance():
     _, covariance = sampled(Ring(5, (1, 1)), 30)
-    draws = covariance.samples(jax.random.key(6), 20000)
+    draws = draws_of(covariance, jax.random.key(6), 20000)
     error = jnp.abs(jnp.cov(draws, rowvar=False) - covariance.as_matrix())
     assert error.max() < 6 * jnp.abs(covariance.as_matrix()).max() / 20000**0.5
 

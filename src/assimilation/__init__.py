@@ -4,7 +4,7 @@ from assimilation.book import check, glue
 from assimilation.covariances.free_runs import Climatology, climatology
 from assimilation.covariances.nmc import forecast_differences
 from assimilation.covariances.ring import Ring
-from assimilation.covariances.ring_covariance import RingCovariance, ring_taper
+from assimilation.covariances.ring_covariance import RingCovariance
 from assimilation.covariances.roots import square_root
 from assimilation.covariances.structured import EachTime, LowRank, dense, scaled, scaled_identity
 from assimilation.experiments.cycling import Cyclable, Cycle, cycle
@@ -22,7 +22,6 @@ from assimilation.experiments.scores import (
     RankHistogram,
     coverage,
     crps,
-    crps_gaussian,
     rank_histogram,
     ranks,
     rmse,

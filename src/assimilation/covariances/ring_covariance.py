@@ -1,8 +1,8 @@
 """Covariances that look the same from every site of a ring, applied by FFT.
 
 If rotating the ring changes no covariance, B is circulant, and the Fourier transform
-around the ring splits it into one small block for each wavenumber. Products, square
-roots, inverses and samples then cost K log K for K sites, and nothing D x D is formed.
+around the ring splits it into one small block for each wavenumber. Products and square
+roots then cost K log K for K sites, and nothing D x D is formed.
 """
 
 import equinox as eqx
@@ -89,30 +89,10 @@ class RingCovariance(AbstractCovariance):
 
     def square_root(self) -> "RingCovariance":
         """The symmetric square root: L = L^T with L L = B, on the same ring."""
-        return self._with_eigenvalues(lambda values: jnp.sqrt(jnp.maximum(values, 0)))
-
-    def inverse(self) -> "RingCovariance":
-        """The inverse, on the same ring; infinite or NaN if B is singular."""
-        return self._with_eigenvalues(lambda values: 1 / values)
-
-    def samples(self, key: Array, n_samples: int) -> Float[Array, "n D"]:
-        """Draws (n_samples, D) from the normal distribution N(0, B)."""
-        require.key(key=key)
-        require.count(n_samples=n_samples)
-        structure = self.in_structure()
-        white = jax.random.normal(key, (n_samples, structure.size), structure.dtype)
-        return jax.vmap(self.square_root().mv)(white)
-
-    def correlations(self) -> Float[Array, "n_sites m m"]:
-        """Correlations (n_sites, m, m) of each entry with those d sites before it."""
-        by_distance = jnp.fft.irfft(self.spectrum, n=self.ring.n_sites, axis=0)
-        std = jnp.sqrt(jnp.diagonal(by_distance[0]))
-        return by_distance / (std[:, None] * std)
-
-    def _with_eigenvalues(self, function) -> "RingCovariance":
         values, vectors = jnp.linalg.eigh(self.spectrum)
-        new = jnp.einsum("wai,wi,wbi->wab", vectors, function(values), vectors.conj())
-        return RingCovariance(new, self.ring)
+        roots = jnp.sqrt(jnp.maximum(values, 0))
+        root = jnp.einsum("wai,wi,wbi->wab", vectors, roots, vectors.conj())
+        return RingCovariance(root, self.ring)
 
 
 @lx.diagonal.register

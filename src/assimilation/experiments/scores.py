@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.special import ndtr
 
 from assimilation import require
 
@@ -67,23 +66,6 @@ def crps(samples: Float[Array, "n ..."], truth: Float[Array, "..."]) -> Float[Ar
     weight = (2 * jnp.arange(1, n + 1, dtype=ordered.dtype) - n - 1) / (n * (n - 1))
     half_distance = jnp.tensordot(weight, ordered, axes=1)
     return jnp.mean(jnp.abs(samples - truth), axis=0) - half_distance
-
-
-def crps_gaussian(
-    mean: Float[Array, "..."], std: Float[Array, "..."], truth: Float[Array, "..."]
-) -> Float[np.ndarray, "..."]:
-    """The same score of a normal distribution, in closed form.
-
-    std (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi)), z = (truth - mean) / std; Gneiting
-    & Raftery (2007, section 4.2).
-    """
-    require.shape(jnp.shape(truth), mean=mean, std=std)
-    if np.any(np.asarray(std) <= 0):
-        raise ValueError("std holds values of zero or less: pass standard deviations above zero.")
-    mean, std, truth = (np.asarray(value, float) for value in (mean, std, truth))
-    z = (truth - mean) / std
-    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-    return std * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
 
 
 def spread_error_ratio(samples: Float[Array, "n ..."], truth: Float[Array, "..."]) -> float:
