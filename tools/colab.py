@@ -19,7 +19,10 @@ from importlib.metadata import version
 jax_version = version("jax")
 %pip install --quiet "jax=={jax_version}" "assimilation @ git+https://github.com/@REPOSITORY@"
 """
-PROMPT = "```{code-cell} ipython3\n# Your solution\n```"
+PROMPT = """```{code-cell} ipython3
+# Your solution. The exercise says how to check it.
+raise NotImplementedError("no solution yet")
+```"""
 
 SOLUTIONS = re.compile(
     r"^(`{3,}|:{3,})\{solution-start\}.*?^(?P<end>`{3,}|:{3,})\{solution-end\}\s*?\n(?P=end)[ \t]*$"

@@ -1,5 +1,7 @@
-"""What chapters use to publish numbers and to stand by claims."""
+"""What chapters use to publish numbers, to stand by claims and to judge a reader's answers."""
 
+import hashlib
+import html
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,34 @@ def glue(name: str, value: Any) -> None:
 
 
 def check(claim: str, holds: Any) -> None:
-    """Print `claim` if it holds; raise AssertionError, which stops the build, if not."""
+    """Show `claim` as one line if it holds; raise AssertionError, which stops the build, if not."""
     if not bool(holds):
         raise AssertionError(f"This claim no longer holds: {claim}")
-    print(f"checked: {claim}")
+    anchor = hashlib.sha256(claim.encode()).hexdigest()[:10]
+    _line(claim, f'class="claim" id="claim-{anchor}"')
+
+
+def verdict(right: Any, hint: str) -> None:
+    """Tell a reader whether an answer to an exercise is right; raise AssertionError with the hint.
+
+    The functions that check an exercise end with it, so an answer that is wrong cannot pass unseen.
+    """
+    if not bool(right):
+        raise AssertionError(f"Not yet. {hint}")
+    _line("Right.", 'class="verdict"')
+
+
+def _line(text: str, attributes: str) -> None:
+    """Display one line of text; as HTML where there is a notebook, which can then style it."""
+    plain = f"✓ {text}"
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        print(plain)
+        return
+    if get_ipython() is None:
+        print(plain)
+        return
+    page = f"<p {attributes}>✓ {html.escape(text)}</p>"
+    display({"text/plain": plain, "text/html": page}, raw=True)

@@ -4,13 +4,20 @@ Each method keeps its colour (Okabe & Ito's palette, safe for colour-blind reade
 marker and line style in every figure; line style and marker carry it in greyscale.
 """
 
+import base64
+import html
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import imageio_ffmpeg
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
+from matplotlib.animation import Animation, FFMpegWriter
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
@@ -122,3 +129,25 @@ def score_intervals(ax: Axes, results: Sequence[SweepResult], score: str = "rmse
 def new_figure(height: float = 4.0, **grid: Any) -> tuple[plt.Figure, Any]:
     """A figure as wide as the page's text, `height` inches high; `plt.subplots` grid."""
     return plt.subplots(figsize=(8.0, height), layout="constrained", **grid)
+
+
+class Video:
+    """A film that a notebook and the book show in place, with the words that it is read as."""
+
+    def __init__(self, animation: Animation, description: str, fps: int = 15, dpi: int = 100):
+        options = {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe()}
+        # Every browser plays H.264 in this pixel format, which needs even lengths.
+        even = ["-pix_fmt", "yuv420p", "-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"]
+        with mpl.rc_context(options), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "film.mp4")
+            animation.save(path, FFMpegWriter(fps, codec="h264", extra_args=even), dpi=dpi)
+            self.data = path.read_bytes()
+        self.description = description
+        plt.close(animation._fig)  # or the notebook shows its last frame as a figure
+
+    def _repr_html_(self) -> str:
+        source = base64.b64encode(self.data).decode()
+        return (
+            f'<video controls loop muted autoplay playsinline aria-label="'
+            f'{html.escape(self.description)}" src="data:video/mp4;base64,{source}"></video>'
+        )
