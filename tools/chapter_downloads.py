@@ -7,6 +7,7 @@ from pathlib import Path
 from posixpath import join, normpath
 
 import nbformat
+from book_facts import facts
 from colab import SOLUTIONS, Context, to_notebook
 from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue.crossref import read_glue_cache
@@ -26,7 +27,7 @@ def setup(app):
 
 
 def add_links(app, pagename, templatename, context, doctree):
-    """Puts the downloads below the title of a chapter."""
+    """Puts the downloads and the times below the title of a chapter."""
     if not pagename.startswith(CHAPTERS) or "body" not in context:
         return
     name = pagename.removeprefix(CHAPTERS)
@@ -44,8 +45,16 @@ def add_links(app, pagename, templatename, context, doctree):
         for address, text, kind in links
     )
     context["body"] = context["body"].replace(
-        "</h1>", f'</h1>\n<p class="chapter-links">{items}</p>', 1
+        "</h1>", f'</h1>\n<p class="chapter-links">{items}{times_of(app, pagename)}</p>', 1
     )
+
+
+def times_of(app, pagename) -> str:
+    for one in facts(Path(app.srcdir)):
+        if one.page == pagename:
+            run = f" · {one.seconds:.0f} s to run" if one.seconds else ""
+            return f'<span class="chapter-times">{one.minutes} min to read{run}</span>'
+    return ""
 
 
 def source_of(app, name) -> str:
