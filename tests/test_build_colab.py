@@ -119,10 +119,17 @@ def test_a_notebook_installs_the_package_and_keeps_jax():
 def test_the_student_notebook_has_a_cell_in_the_place_of_each_solution():
     cells = sources(to_notebook(CHAPTER, Context(), student=True))
     assert "secret" not in "".join(cells)
-    assert cells.count("# Your solution") == 2
+    assert sum("NotImplementedError" in cell for cell in cells) == 2
     assert cells[-3] == "plot()"
 
 
 def test_a_block_without_end_is_an_error():
     with pytest.raises(ValueError, match="has no end"):
         to_notebook(f"{KERNEL}\n```{{note}}\nopen\n", Context())
+
+
+def test_code_that_the_page_folds_is_folded_in_the_notebook():
+    for found in to_notebook(CHAPTER, Context()).cells:
+        hidden = "hide-input" in found.metadata.get("tags", ())
+        assert found.metadata.get("jupyter", {}).get("source_hidden", False) == hidden
+        assert found.metadata.get("cellView") == ("form" if hidden else None)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import jupytext
 import pytest
-from colab import SOLUTIONS
+from colab import OUT_OF_SIGHT, SOLUTIONS
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.md"))
-OUT_OF_SIGHT = {"remove-input", "remove-cell", "hide-input", "hide-cell"}
 LONGEST_CELL = 25  # lines
 MOST_CODE = 0.40  # of the lines of a page
 EXERCISE = re.compile(

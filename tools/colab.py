@@ -43,6 +43,7 @@ EXERCISE_LABEL = re.compile(
     r"^[`:]{3,}\{exercise(?:-start)?\}.*\n(?::(?!label:).*\n)*(?::label:[ \t]*(\S+))?", re.M
 )
 CITATION = re.compile(r"\{(?:foot)?cite(?::\w+)?\}`([^`]+)`")
+OUT_OF_SIGHT = {"remove-input", "remove-cell", "hide-input", "hide-cell"}
 NO_TEXT = {"bibliography", "tableofcontents", "contents", "exercise-end", "solution-end"}
 
 
@@ -75,6 +76,8 @@ def to_notebook(
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = plain.block(cell.source).strip()
+        elif OUT_OF_SIGHT & set(cell.metadata.get("tags", ())):
+            cell.metadata.update(jupyter={"source_hidden": True}, cellView="form")
         if cell.source:
             cells.append(cell)
         if id(cell) in figures:

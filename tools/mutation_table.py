@@ -36,9 +36,17 @@ OWN_DRAWS = "test_cycling_members.py::test_each_window_has_draws_of_its_own_and_
 RESULTS = "test_results.py"
 ETAS = f"{RESULTS}::test_model_errors_push_the_trajectory_at_their_own_step"
 FITTED = "test_parameterise.py"
+PUBLISHING = "test_publishing.py"
 
 # fmt: off
 TABLE = {
+    "book.py": [
+        ("if not bool(holds):", "if False:", f"{PUBLISHING} -k quotes_it"),
+        ("if not bool(right):", "if False:", f"{PUBLISHING} -k with_the_hint"),
+    ],
+    "figures.py": [
+        ("{html.escape(self.description)}", "{self.description}", f"{PUBLISHING} -k film"),
+    ],
     "methods/analysis.py": [
         ("self.states[: n_steps + 1]", "self.states[:n_steps]", KEPT),
         ("free_forecast(forward, known[-1]", "free_forecast(forward, known[0]", ETAS),

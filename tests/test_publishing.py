@@ -1,0 +1,36 @@
+"""Claims, verdicts and films: what chapters show besides figures and numbers."""
+
+import numpy as np
+import pytest
+from matplotlib.animation import FuncAnimation
+
+import assimilation as da
+from assimilation.figures import Video, new_figure
+
+
+def test_a_claim_that_holds_is_one_line(capsys):
+    da.check("one is one", np.array(True))
+    assert capsys.readouterr().out == "✓ one is one\n"
+
+
+def test_a_claim_that_does_not_hold_is_an_error_that_quotes_it():
+    with pytest.raises(AssertionError, match="no longer holds: one is two"):
+        da.check("one is two", np.array(False))
+
+
+def test_a_wrong_answer_is_an_error_with_the_hint(capsys):
+    da.verdict(np.array(True), "think")
+    assert capsys.readouterr().out == "✓ Right.\n"
+    with pytest.raises(AssertionError, match=r"Not yet\. think"):
+        da.verdict(np.array(False), "think")
+
+
+def test_a_film_is_shown_in_place_with_its_description():
+    fig, ax = new_figure(2.01)
+    (line,) = ax.plot([0, 1], [0, 1])
+    film = FuncAnimation(fig, lambda n: line.set_ydata([0, n]), frames=3)
+    video = Video(film, 'a "line" that turns')
+    assert b"ftyp" in video.data[:12]
+    page = video._repr_html_()
+    assert 'aria-label="a &quot;line&quot; that turns"' in page
+    assert 'src="data:video/mp4;base64,' in page
