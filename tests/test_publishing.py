@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from matplotlib.animation import FuncAnimation
 
 import assimilation as da
 from assimilation.figures import Video, new_figure
@@ -28,8 +27,7 @@ def test_a_wrong_answer_is_an_error_with_the_hint(capsys):
 def test_a_film_is_shown_in_place_with_its_description():
     fig, ax = new_figure(2.01)
     (line,) = ax.plot([0, 1], [0, 1])
-    film = FuncAnimation(fig, lambda n: line.set_ydata([0, n]), frames=3)
-    video = Video(film, 'a "line" that turns')
+    video = Video(fig, lambda n: line.set_ydata([0, n]), 3, 'a "line" that turns')
     assert b"ftyp" in video.data[:12]
     page = video._repr_html_()
     assert 'aria-label="a &quot;line&quot; that turns"' in page

@@ -7,7 +7,7 @@ marker and line style in every figure; line style and marker carry it in greysca
 import base64
 import html
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
-from matplotlib.animation import Animation, FFMpegWriter
+from matplotlib.animation import FFMpegWriter
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
@@ -132,18 +132,39 @@ def new_figure(height: float = 4.0, **grid: Any) -> tuple[plt.Figure, Any]:
 
 
 class Video:
-    """A film that a notebook and the book show in place, with the words that it is read as."""
+    """A film that a notebook and the book show in place, with the words that it is read as.
 
-    def __init__(self, animation: Animation, description: str, fps: int = 15, dpi: int = 100):
-        options = {"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe()}
+    `draw(n)` turns the figure into frame n of `n_frames`. The figure is laid out once, for its
+    first frame, and closed at the end. `dpi` are pixels to an inch.
+    """
+
+    def __init__(
+        self,
+        fig: plt.Figure,
+        draw: Callable[[int], Any],
+        n_frames: int,
+        description: str,
+        fps: int = 15,
+        dpi: int = 100,
+    ):
         # Every browser plays H.264 in this pixel format, which needs even lengths.
         even = ["-pix_fmt", "yuv420p", "-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"]
-        with mpl.rc_context(options), tempfile.TemporaryDirectory() as folder:
+        draw(0)
+        fig.canvas.draw()
+        fig.set_layout_engine("none")
+        with (
+            mpl.rc_context({"animation.ffmpeg_path": imageio_ffmpeg.get_ffmpeg_exe()}),
+            tempfile.TemporaryDirectory() as folder,
+        ):
             path = Path(folder, "film.mp4")
-            animation.save(path, FFMpegWriter(fps, codec="h264", extra_args=even), dpi=dpi)
+            writer = FFMpegWriter(fps, codec="h264", extra_args=even)
+            with writer.saving(fig, path, dpi):
+                for number in range(n_frames):
+                    draw(number)
+                    writer.grab_frame()
             self.data = path.read_bytes()
         self.description = description
-        plt.close(animation._fig)  # or the notebook shows its last frame as a figure
+        plt.close(fig)  # or the notebook shows its last frame as a figure
 
     def _repr_html_(self) -> str:
         source = base64.b64encode(self.data).decode()
