@@ -166,6 +166,9 @@ class Video:
         self.description = description
         plt.close(fig)  # or the notebook shows its last frame as a figure
 
+    def __repr__(self) -> str:
+        return f"Video: {self.description}"
+
     def _repr_html_(self) -> str:
         source = base64.b64encode(self.data).decode()
         return (
