@@ -46,7 +46,7 @@ class EachTime(AbstractCovariance):
 
 
 class LowRank(AbstractCovariance):
-    """B = A A^T with few columns: `factor` A has shape (n_samples, *state shape).
+    """B = L L^T with few columns: `factor` is L^T, one sample a row (n_samples, *state shape).
 
     The usual factor holds sampled anomalies, each divided by sqrt(n_samples - 1).
     """
