@@ -5,12 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from linear_problem import LinearProblem
+from linear_problem import LinearModel, LinearProblem
 from scipy.stats import chi2
 
 from assimilation import (
     EnsembleOfFourDVars,
     IncrementalFourDVar,
+    LinearObs,
+    Observations,
     OptimalInterpolation,
     StrongFourDVar,
     WeakFourDVar,
@@ -28,6 +30,15 @@ def test_laplace_covariance_is_the_kalman_smoothers(full_R):
     # On a linear model the curvature is the same everywhere.
     found = laplace_covariance(method, linear.observations, method.prior_mean)
     np.testing.assert_allclose(found, linear.smoother()[1][0], atol=1e-8)
+
+
+def test_laplace_covariance_keeps_its_digits_where_observations_say_much():
+    # The square of 1e9 leaves nothing of the 1 in I + A^T A.
+    operator = LinearObs(jnp.array([[1e9, 1e9]]))
+    seen = Observations((0,), jnp.zeros((1, 1)), operator, 1.0)
+    method = StrongFourDVar(LinearModel(jnp.eye(2)), jnp.zeros(2), scaled_identity(1.0, 2))
+    found = laplace_covariance(method, seen, jnp.zeros(2))
+    np.testing.assert_allclose(found, [[0.5, -0.5], [-0.5, 0.5]], atol=1e-6)
 
 
 @pytest.mark.parametrize("method", [StrongFourDVar, IncrementalFourDVar])

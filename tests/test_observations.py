@@ -335,3 +335,13 @@ def test_batches_of_windows_are_solved_side_by_side(key):
 
     together = jax.jit(jax.vmap(solve))(values)
     np.testing.assert_allclose(together[1], solve(values[1]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_mask_from_outside_serves_under_jit():
+    mask = jnp.array([[1.0, 0.0]])
+
+    @jax.jit
+    def values(rows):
+        return da.Observations((0,), rows, da.LinearObs(jnp.eye(2)), 0.5, mask=mask).values
+
+    np.testing.assert_array_equal(values(jnp.ones((1, 2))), mask)

@@ -152,6 +152,9 @@ TABLE = {
          "EachTime(self.model_err_cov_op * 2.0, n_steps)", WEAK_COST),
     ],
     "methods/ensemble.py": [
+        ("factor = jnp.linalg.qr(jnp.concatenate([unit, A]), mode=\"r\")",
+         "factor = jnp.linalg.cholesky(unit + A.T @ A).T",
+         "test_ensemble.py -k keeps_its_digits"),
         ("n_starts=1)", "n_starts=16)", MEMBERS_WORK),
         (" + runs.sum()", "", MEMBERS_WORK),
         ("window_key(self.key, observations.values)", "self.key", OWN_MEMBERS),
@@ -159,6 +162,8 @@ TABLE = {
         ("method.prior_mean + root.mv(draw)", "method.prior_mean", POSTERIOR),
     ],
     "observations/window.py": [
+        ("not np.asarray(mask).any()", "not np.any(mask)",
+         "test_observations.py -k mask_from_outside"),
         ("return there * self.error + ",
          "return self.error + 0 * ",
          "test_observations.py -k whitening"),

@@ -13,6 +13,7 @@ from assimilation.methods.analysis import Analysis
 from assimilation.methods.four_d_var import StrongFourDVar
 from assimilation.methods.growing_window import last_row
 from assimilation.methods.incremental_four_d_var import IncrementalFourDVar
+from assimilation.methods.linearised_window import LinearisedWindow
 from assimilation.methods.method import window_key
 from assimilation.observations.window import Observations
 
@@ -85,7 +86,12 @@ def laplace_covariance(
     """
     require.is_a(PERTURBABLE, "a StrongFourDVar or an IncrementalFourDVar", method=method)
     window = method.window(observations)
-    local = window.linearise(window.control_of(x0), last_row(observations.mask))
-    factor = jnp.linalg.cholesky(local.hessian)
-    half = jax.scipy.linalg.solve_triangular(factor, window.root.as_matrix().T, lower=True)
+    last = last_row(observations.mask)
+    run = LinearisedWindow.around(window, window.control_of(x0), last)
+    unit = jnp.eye(window.root.in_size(), dtype=x0.dtype)
+    A = jax.vmap(LinearisedWindow(window, run.states, last).forward)(unit).reshape(len(unit), -1).T
+    # To form I + A^T A would square the rounding errors, and lose its smallest eigenvalues.
+    factor = jnp.linalg.qr(jnp.concatenate([unit, A]), mode="r")
+    root = window.root.as_matrix()
+    half = jax.scipy.linalg.solve_triangular(factor, root.T, trans="T")
     return half.T @ half

@@ -56,7 +56,7 @@ class Observations(eqx.Module):
         mask = jnp.ones_like(values) if mask is None else require.array("mask", mask)
         require.shape(values.shape, mask=mask)
         require.zeros_and_ones(mask=mask)
-        if require.is_concrete(mask) and not np.any(mask):
+        if require.is_concrete(mask) and not np.asarray(mask).any():
             raise ValueError("mask is empty: pass at least one observation (a 1).")
         # What is missing may be anything, and must not spread.
         self.values = jnp.where(mask > 0, values, 0)
