@@ -20,14 +20,15 @@ UNROLL = 5
 class FourDVarNet1D(eqx.Module):
     """A variational solver that is trained from end to end (Fablet et al. 2021).
 
-    It follows gradients of the cost of a window x,
+    A window x, in units of the climatology, has a cost of two terms, with a learned prior phi,
 
-        U(x) = 1/2 sum over observed entries |x - y|^2 + 1/2 sum |x - phi(x)|^2,
+        U_o(x) = 1/2 sum over observed entries |x - y|^2,  U_p(x) = 1/2 sum |x - phi(x)|^2.
 
-    in units of the climatology, with a learned prior phi. It takes `n_solver_steps` steps
-    x <- x - step from the climatological mean. The gradients of the two terms come from
-    automatic differentiation; a learned modulator with a memory weighs them and turns
-    them into the step.
+    The solver takes `n_solver_steps` steps x <- x - step from the climatological mean. The
+    gradients come from automatic differentiation. Each is normalised softly and weighed, so
+    what the steps follow is w_o grad U_o / sqrt(1 + s_o^2) + w_p grad U_p / sqrt(1 + s_p^2),
+    with s the root mean square of each; a learned modulator with a memory turns that into
+    the step.
 
     `state_dim` and `n_time` are the sizes of a window (T, N); `latent_dim` and
     `hidden_dim` the widths of prior and modulator. With a `ring` all sites share their

@@ -119,8 +119,9 @@ class GaussianHead(eqx.Module):
 
     The loss is minus the log-density of the target, per entry: half from all entries
     together, half from each by itself, with its own variance. Both are lowest where mean
-    and variances are the posterior's; the second half keeps the variances right where
-    the posterior's covariance is not of this form. Arguments as for `RegressionHead`;
+    and variances are the posterior's. Alone, the first half pays for columns that are still
+    wrong with variances that are wrong too; the second keeps them right. Arguments as for
+    `RegressionHead`;
     `rank` is the number of columns beside the diagonal.
 
     While the mean is far off, a large variance excuses it, and the mean learns slowly:
