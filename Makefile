@@ -4,12 +4,13 @@
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lowest mutations clean environment
+.PHONY: help book test format lowest mutations clean environment
 
 help:
 	@echo "make book    execute the chapters that have changed and build the pages"
 	@echo "             with CHAPTER=cycling: execute only notebooks/cycling.md"
 	@echo "make test    lint the code and run the tests"
+	@echo "make format  format the code, that of the chapters too"
 	@echo "make lowest  run the tests on the lowest supported versions"
 	@echo "make mutations  break the package in one place at a time: does a test notice?"
 	@echo "make clean   remove the pages, all that chapters have kept, and the environment"
@@ -23,7 +24,12 @@ book: environment
 test: environment
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/python tools/format_chapters.py --check
 	.venv/bin/python -m pytest --numprocesses auto
+
+format: environment
+	.venv/bin/ruff format
+	.venv/bin/python tools/format_chapters.py
 
 # Lowers what the package needs, so the tests of the book's own tools stay out.
 lowest: environment
