@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import chapters
-import jupytext
 import pytest
 import yaml
 from colab import Context, to_notebook
@@ -83,21 +82,6 @@ def test_the_contents_list_every_page():
 def test_no_outputs_are_kept():
     folders = [ROOT / name for name in ("book", "notebooks", "src", "tests", "tools")]
     assert not [path for folder in folders for path in folder.rglob("*.ipynb")]
-
-
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_a_chapter_has_its_parts(path):
-    text = path.read_text()
-    assert jupytext.reads(text, fmt="md:myst").metadata["kernelspec"]["name"] == "python3"
-    # myst-nb executes a page only if it begins this way.
-    assert text.startswith("---\nfile_format: mystnb\n")
-    lower = text.lower()
-    for part in ("objectives", "prerequisites", "reading", "run time"):
-        assert part in lower.split("\n## ")[0], f"the opening does not mention {part}"
-    headings = re.findall(r"^## (.*)$", text, re.M)
-    for part in ("exercises", "summary", "references"):
-        assert any(part in heading.lower() for heading in headings), f"no heading for {part}"
-    assert "{solution" in text
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -32,6 +32,9 @@ def visible_code(cells):
 
 
 def test_a_chapter_has_its_parts(text):
+    # myst-nb executes a page only if it begins this way.
+    assert text.startswith("---\nfile_format: mystnb\n")
+    assert jupytext.reads(text, fmt="md:myst").metadata["kernelspec"]["name"] == "python3"
     first = text.split("\n## ")[0]
     assert "{admonition} The question" in first
     assert first.index("{admonition} The question") < first.index("{admonition} Objectives")

@@ -1,6 +1,6 @@
 """Formats and lints the code cells of chapters, which ruff does not find in Markdown.
 
-    python tools/format_chapters.py [--check] [PAGE.md ...]
+python tools/format_chapters.py [--check] [PAGE.md ...]
 """
 
 import re
