@@ -1,5 +1,6 @@
 """What all tests share: a quick compiler, and a few fixtures."""
 
+import json
 import os
 
 import jax
@@ -39,3 +40,28 @@ def untyped():
 @pytest.fixture
 def key():
     return jax.random.key(11)
+
+
+KERNEL = "---\nfile_format: mystnb\nkernelspec: {name: python3, display_name: Python 3}\n"
+
+
+@pytest.fixture
+def write_book(tmp_path):
+    """Writes a book: each keyword names a chapter and gives its blocks; the first is its root."""
+    (tmp_path / "_config.yml").write_text("execute: {execute_notebooks: cache}\n")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "package.py").write_text("")
+
+    def write(*, build=None, **blocks):
+        first, *others = blocks
+        contents = {"format": "jb-book", "root": first}
+        if others:
+            contents["chapters"] = [{"file": name} for name in others]
+        (tmp_path / "_toc.yml").write_text(json.dumps(contents))
+        for name, parts in blocks.items():
+            said = f"build: {build[name]}\n" if name in (build or {}) else ""
+            text = "\n".join([f"{KERNEL}{said}---\n\n# Chapter {name}\n", *parts])
+            (tmp_path / f"{name}.md").write_text(text)
+        return tmp_path
+
+    return write

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import chapters
+import mutations
 import pytest
 import yaml
 from colab import Context, to_notebook
@@ -71,6 +72,12 @@ def test_conda_installs_the_same_versions():
 
 
 # Sources
+
+
+def test_what_mutations_break_stands_once_in_the_package():
+    for mutation in mutations.table():
+        source = (ROOT / "src" / "assimilation" / mutation.file).read_text()
+        assert source.count(mutation.old) == 1, mutation
 
 
 def test_the_contents_list_every_page():

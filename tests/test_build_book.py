@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import book_facts
 import build_book
 import chapters
 import pytest
@@ -15,34 +14,11 @@ import run_chapters
 import yaml
 
 ROOT = Path(__file__).parents[1]
-KERNEL = "---\nfile_format: mystnb\nkernelspec: {name: python3, display_name: Python 3}\n"
 PROGRAM = [sys.executable, ROOT / "tools" / "build_book.py"]
 
 
 def cell(source):
     return f"```{{code-cell}} ipython3\n{source}\n```\n"
-
-
-@pytest.fixture
-def write_book(tmp_path):
-    """Writes a book: each keyword names a chapter and gives its blocks; the first is its root."""
-    (tmp_path / "_config.yml").write_text("execute: {execute_notebooks: cache}\n")
-    (tmp_path / "src").mkdir()
-    (tmp_path / "src" / "package.py").write_text("")
-
-    def write(*, build=None, **blocks):
-        first, *others = blocks
-        contents = {"format": "jb-book", "root": first}
-        if others:
-            contents["chapters"] = [{"file": name} for name in others]
-        (tmp_path / "_toc.yml").write_text(yaml.safe_dump(contents))
-        for name, parts in blocks.items():
-            said = f"build: {build[name]}\n" if name in (build or {}) else ""
-            text = "\n".join([f"{KERNEL}{said}---\n\n# Chapter {name}\n", *parts])
-            (tmp_path / f"{name}.md").write_text(text)
-        return tmp_path
-
-    return write
 
 
 def build(book, *options):
@@ -248,26 +224,3 @@ def test_requests_to_other_sites_are_found(tmp_path):
     (tmp_path / "style.css").write_text("@import url('https://example.org/e.css');")
     found = build_book.third_party_requests(tmp_path)
     assert [line.split("/")[-1] for line in found] == ["c.js", "d.css", "e.css"]
-
-
-# What it counts
-
-
-def test_claims_are_found_in_the_outputs_and_words_in_the_prose(write_book):
-    claim = 'from assimilation.book import check\ncheck("1 < 2 & 2 < 3", True)'
-    words = "word " * (3 * book_facts.WORDS_A_MINUTE)
-    exercise = "```{exercise-start}\n:label: ex\n```\nAsk.\n```{exercise-end}\n```"
-    solution = "```{solution-start} ex\n```\n" + 9 * words + "\n```{solution-end}\n```"
-    book = write_book(chapter=[cell(claim), words, exercise, solution, cell(f"'{words}'")])
-    assert build(book, "--chapter", "chapter").returncode in (0, 1)  # its directives are unknown
-    (found,) = book_facts.facts(book)
-    ((anchor, sentence),) = found.claims
-    assert sentence == "1 < 2 & 2 < 3"
-    assert re.fullmatch(r"claim-\w{10}", anchor)
-    assert found.seconds > 0
-    assert (found.exercises, found.minutes) == (1, 3)
-
-
-def test_a_chapter_that_has_not_run_has_no_claims(write_book):
-    (found,) = book_facts.facts(write_book(chapter=[cell("1")]))
-    assert (found.claims, found.seconds) == ([], 0)

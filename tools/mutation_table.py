@@ -191,7 +191,7 @@ TABLE = {
         ("    starts = [each.start for each in instruments]",
          "    starts = [0 for each in instruments]",
          "test_method_errors.py -k share_a_window"),
-        ("if require.is_concrete(mask) and not np.any(mask):",
+        ("if require.is_concrete(mask) and not np.asarray(mask).any():",
          "if False:",
          "test_errors.py -k observations_refuse"),
         ("return error_array(error.state_op, n, size)",
