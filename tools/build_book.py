@@ -26,6 +26,7 @@ from chapters import (
     ran_with,
 )
 from jupyter_cache.base import CacheBundleIn
+from repository import repository
 from run_chapters import run_chapters, without_colours
 
 
@@ -90,6 +91,11 @@ def third_party_requests(pages: Path) -> list[str]:
 def main(book: Path, name: str | None) -> int:
     started = time.perf_counter()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as at an interrupt
+    try:
+        repository()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
     prepare(book)
     problems, missing = execute(book, name)
     if not problems:

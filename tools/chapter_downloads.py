@@ -13,6 +13,7 @@ from myst_nb.core.variables import format_plain_text
 from myst_nb.ext.glue.crossref import read_glue_cache
 from pybtex.database import BibliographyData, parse_file
 from pybtex.plugin import find_plugin
+from repository import home, repository
 from sphinx.errors import ExtensionError
 
 CHAPTERS = "notebooks/"
@@ -20,7 +21,7 @@ CHAPTERS = "notebooks/"
 
 def setup(app):
     # A configuration value, so that Sphinx writes the pages again when it changes.
-    app.add_config_value("github_repository", os.environ.get("GITHUB_REPOSITORY"), "html")
+    app.add_config_value("github_repository", repository(), "html")
     app.connect("html-page-context", add_links)
     app.connect("build-finished", write_notebooks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -35,11 +36,9 @@ def add_links(app, pagename, templatename, context, doctree):
     if SOLUTIONS.search(source_of(app, pagename)):
         links.append((f"{name}-student.ipynb", "Notebook without solutions", " download"))
     links.append((f"{name}.md", "Source (.md)", " download"))
-    if repository := app.config.github_repository:
+    if known := app.config.github_repository:
         colab = "https://colab.research.google.com/github"
-        links.insert(
-            0, (f"{colab}/{repository}/blob/gh-pages/{pagename}.ipynb", "Open in Colab", "")
-        )
+        links.insert(0, (f"{colab}/{known}/blob/gh-pages/{pagename}.ipynb", "Open in Colab", ""))
     items = "".join(
         f'<a class="chapter-link" href="{escape(address)}"{kind}>{text}</a>'
         for address, text, kind in links
@@ -64,7 +63,7 @@ def source_of(app, name) -> str:
 def write_notebooks(app, exception):
     if exception or app.builder.format != "html":
         return
-    repository = app.config.github_repository
+    known = app.config.github_repository
     for name in app.env.found_docs:
         if name.startswith(CHAPTERS):
             text, context = source_of(app, name), context_of(app, name)
@@ -73,7 +72,7 @@ def write_notebooks(app, exception):
             base.with_suffix(".md").write_text(text, "utf-8")
             for ending, student in (("", False), ("-student", True)):
                 try:
-                    notebook = to_notebook(text, context, repository=repository, student=student)
+                    notebook = to_notebook(text, context, repository=known, student=student)
                 except ValueError as error:
                     raise ExtensionError(f"{name}.md: {error}") from error
                 nbformat.write(notebook, f"{base}{ending}.ipynb")
@@ -93,14 +92,13 @@ def context_of(app, name) -> Context:
     titles = {label: title for label, (_, _, title) in app.env.domaindata["std"]["labels"].items()}
 
     def address(target):
-        repository = app.config.github_repository
-        if not repository or target.startswith("#"):
+        known = app.config.github_repository
+        if not known or target.startswith("#"):
             return None
-        owner, project = repository.split("/")
         page, _, part = target.partition("#")
         page = normpath(join(os.path.dirname(name), page))
         page = page.removesuffix(".md") + ".html" if page.endswith(".md") else page
-        return f"https://{owner.lower()}.github.io/{project}/{page}" + (f"#{part}" if part else "")
+        return f"{home(known)}{page}" + (f"#{part}" if part else "")
 
     for page, title in app.env.titles.items():
         titles[os.path.relpath(f"{page}.md", os.path.dirname(name))] = title.astext()
