@@ -4,12 +4,13 @@
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test format lowest mutations clean environment
+.PHONY: help book test browser format lowest mutations clean environment
 
 help:
 	@echo "make book    execute the chapters that have changed and build the pages"
 	@echo "             with CHAPTER=cycling: execute only notebooks/cycling.md"
 	@echo "make test    lint the code and run the tests"
+	@echo "make browser  open every page that make book has built, in Chromium, and test it"
 	@echo "make format  format the code, that of the chapters too"
 	@echo "make lowest  run the tests on the lowest supported versions"
 	@echo "make mutations  break the package in one place at a time: does a test notice?"
@@ -26,6 +27,10 @@ test: environment
 	.venv/bin/ruff format --check
 	.venv/bin/python tools/format_chapters.py --check
 	.venv/bin/python -m pytest --numprocesses auto
+
+# Two browsers at most: more wait for one another. The other tests' conftest.py would load JAX.
+browser: environment
+	.venv/bin/python -m pytest --numprocesses 2 --confcutdir tests/browser tests/browser
 
 format: environment
 	.venv/bin/ruff format
