@@ -32,3 +32,23 @@ def test_a_film_is_shown_in_place_with_its_description():
     page = video._repr_html_()
     assert 'aria-label="a &quot;line&quot; that turns"' in page
     assert 'src="data:video/mp4;base64,' in page
+
+
+def test_an_answer_that_a_check_cannot_use_is_a_wrong_answer():
+    @da.self_check
+    def check_half(function):
+        da.verdict(function(2.0) == 1.0, "Half of it.")
+
+    check_half(lambda x: x / 2)
+    with pytest.raises(AssertionError, match=r"Not yet\. Half of it"):
+        check_half(lambda x: x)
+    with pytest.raises(AssertionError, match=r"check_half cannot use this answer \(None\): 'None"):
+        check_half(None)
+    with pytest.raises(AssertionError, match=r"\(int, str\): .* takes 1 positional argument"):
+        check_half(1, "b")
+
+    def unwritten(x):
+        raise NotImplementedError("no answer yet")
+
+    with pytest.raises(NotImplementedError, match="no answer yet"):
+        check_half(unwritten)

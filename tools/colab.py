@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import jupytext
+from exercises import CHECK, exercises
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
@@ -25,7 +26,7 @@ raise NotImplementedError("no solution yet")
 ```"""
 
 SOLUTIONS = re.compile(
-    r"^(`{3,}|:{3,})\{solution-start\}.*?^(?P<end>`{3,}|:{3,})\{solution-end\}\s*?\n(?P=end)[ \t]*$"
+    r"^(`{3,}|:{3,})\{solution-start\}[ \t]*(?P<label>\S*).*?^(?P<end>`{3,}|:{3,})\{solution-end\}\s*?\n(?P=end)[ \t]*$"
     r"|^(?P<marks>`{3,}|:{3,})\{solution\}.*?^(?P=marks)[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )
@@ -61,9 +62,10 @@ class Context:
 def to_notebook(
     text: str, context: Context, *, repository: str | None = None, student: bool = False
 ) -> NotebookNode:
-    """The notebook of a chapter's source; `student` leaves an empty cell for each solution."""
+    """The notebook of a chapter's source; `student` leaves a cell to fill for each solution."""
     if student:
-        text = SOLUTIONS.sub(lambda _: PROMPT, text)
+        stubs = {one.label: f"```{{code-cell}}\n{one.stub}```" for one in exercises(text)}
+        text = SOLUTIONS.sub(lambda match: stubs.get(match["label"], PROMPT), text)
     notebook = jupytext.reads(text, fmt="md:myst")
     figures = {
         id(cell): cell.metadata["mystnb"]["figure"]
@@ -78,6 +80,8 @@ def to_notebook(
             cell.source = plain.block(cell.source).strip()
         elif OUT_OF_SIGHT & set(cell.metadata.get("tags", ())):
             cell.metadata.update(jupyter={"source_hidden": True}, cellView="form")
+            # Here a reader tries answers, and one of the wrong type shall say so kindly.
+            cell.source = CHECK.sub(r"@da.self_check\n\g<0>", cell.source)
         if cell.source:
             cells.append(cell)
         if id(cell) in figures:

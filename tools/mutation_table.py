@@ -43,6 +43,7 @@ TABLE = {
     "book.py": [
         ("if not bool(holds):", "if False:", f"{PUBLISHING} -k quotes_it"),
         ("if not bool(right):", "if False:", f"{PUBLISHING} -k with_the_hint"),
+        ("except Exception as error", "except KeyError as error", f"{PUBLISHING} -k cannot_use"),
     ],
     "figures.py": [
         ("{html.escape(self.description)}", "{self.description}", f"{PUBLISHING} -k film"),

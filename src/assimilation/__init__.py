@@ -1,6 +1,6 @@
 """Data assimilation in JAX: problem, batch, method, analysis, trajectory, result."""
 
-from assimilation.book import check, glue, verdict
+from assimilation.book import check, glue, self_check, verdict
 from assimilation.covariances.free_runs import Climatology, climatology
 from assimilation.covariances.nmc import forecast_differences
 from assimilation.covariances.ring import Ring

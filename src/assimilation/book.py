@@ -1,7 +1,9 @@
 """What chapters use to publish numbers, to stand by claims and to judge a reader's answers."""
 
+import functools
 import hashlib
 import html
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,29 @@ def verdict(right: Any, hint: str) -> None:
     if not bool(right):
         raise AssertionError(f"Not yet. {hint}")
     _line("Right.", 'class="verdict"')
+
+
+def self_check(check: Callable) -> Callable:
+    """Decorate a function that checks an exercise: an answer that it cannot use is a wrong answer.
+
+    The function then raises AssertionError, which names what it was given; the error that it met
+    stays attached. The notebooks have it on each of their checks, the pages of the book do not.
+    """
+
+    @functools.wraps(check)
+    def checked(*answers):
+        try:
+            return check(*answers)
+        except (AssertionError, NotImplementedError):  # a verdict, or no answer yet
+            raise
+        except Exception as error:
+            given = ", ".join("None" if one is None else type(one).__name__ for one in answers)
+            raise AssertionError(
+                f"Not yet. {check.__name__} cannot use this answer ({given or 'nothing'}): {error}. "
+                "The exercise says what to give it."
+            ) from error
+
+    return checked
 
 
 def _line(text: str, attributes: str) -> None:
