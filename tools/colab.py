@@ -26,7 +26,8 @@ raise NotImplementedError("no solution yet")
 ```"""
 
 SOLUTIONS = re.compile(
-    r"^(`{3,}|:{3,})\{solution-start\}[ \t]*(?P<label>\S*).*?^(?P<end>`{3,}|:{3,})\{solution-end\}\s*?\n(?P=end)[ \t]*$"
+    r"^(`{3,}|:{3,})\{solution-start\}[ \t]*(?P<label>\S*)"
+    r".*?^(?P<end>`{3,}|:{3,})\{solution-end\}\s*?\n(?P=end)[ \t]*$"
     r"|^(?P<marks>`{3,}|:{3,})\{solution\}.*?^(?P=marks)[ \t]*$",
     re.MULTILINE | re.DOTALL,
 )

@@ -62,8 +62,8 @@ def self_check(check: Callable) -> Callable:
         except Exception as error:
             given = ", ".join("None" if one is None else type(one).__name__ for one in answers)
             raise AssertionError(
-                f"Not yet. {check.__name__} cannot use this answer ({given or 'nothing'}): {error}. "
-                "The exercise says what to give it."
+                f"Not yet. {check.__name__} cannot use this answer ({given or 'nothing'}): "
+                f"{error}. The exercise says what to give it."
             ) from error
 
     return checked
