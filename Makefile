@@ -4,7 +4,7 @@
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test browser format lowest mutations clean environment
+.PHONY: help book test browser format lowest mutations upgrade links release clean environment
 
 help:
 	@echo "make book    execute the chapters that have changed and build the pages"
@@ -14,6 +14,9 @@ help:
 	@echo "make format  format the code, that of the chapters too"
 	@echo "make lowest  run the tests on the lowest supported versions"
 	@echo "make mutations  break the package in one place at a time: does a test notice?"
+	@echo "make upgrade  put the newest versions into constraints.txt"
+	@echo "make links   ask for every address on other sites that the book links to"
+	@echo "make release VERSION=0.1.0   build the wheel and the sdist, and try both"
 	@echo "make clean   remove the pages, all that chapters have kept, and the environment"
 
 environment:
@@ -46,6 +49,24 @@ lowest: environment
 
 mutations: environment
 	@.venv/bin/python tools/mutations.py $(PATTERN)
+
+# The first lines of the file are the command that makes it.
+upgrade: environment
+	.venv/bin/$$(sed -n 's/^#  *uv pip compile/uv pip compile/p' constraints.txt) --upgrade --quiet
+
+links: environment
+	@.venv/bin/python tools/check_links.py
+
+# Each package is tried as a user has it: the newest requirements, and nothing of this folder.
+release: environment
+	rm -rf _build/release
+	mkdir -p _build/release
+	.venv/bin/python tools/release_notes.py "$(VERSION)" >_build/release/notes.md
+	.venv/bin/python -m build --outdir _build/release
+	for package in _build/release/assimilation-*; do \
+		.venv/bin/uv run --isolated --no-project --with "$$package" \
+			python -P examples/own_problem.py || exit 1; \
+	done
 
 clean:
 	rm -rf .venv .venv-lowest _build
