@@ -64,7 +64,7 @@ release: environment
 	.venv/bin/python tools/release_notes.py "$(VERSION)" >_build/release/notes.md
 	.venv/bin/python -m build --outdir _build/release
 	for package in _build/release/assimilation-*; do \
-		.venv/bin/uv run --isolated --no-project --with "$$package" \
+		.venv/bin/uv run --isolated --no-project --python .venv/bin/python --with "$$package" \
 			python -P examples/own_problem.py || exit 1; \
 	done
 

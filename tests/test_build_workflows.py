@@ -117,7 +117,7 @@ def test_changed_notebooks_are_run(tmp_path, base_is_known):
     (tmp_path / "notebooks" / "gone.md").unlink()
     git("add", "--all", cwd=tmp_path)
     git(*author, cwd=tmp_path)
-    command = [*BASH, script("ci", "colab", "Run the notebooks that differ")]
+    command = [*BASH, script("ci", "book", "Run the notebooks that differ, with Colab's versions")]
     result = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"BASE": base}, capture_output=True, text=True
     )
