@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import weights
 from chapters import (
     chapters,
     fingerprint,
@@ -38,7 +39,11 @@ def execute(book: Path, name: str | None) -> tuple[list[str], list[str]]:
     cache = open_cache(book)
     every = chapters(book, cache)
     wanted = fingerprint(book, package=True)
-    due = [chapter for chapter in every if ran_with(chapter, cache) != wanted]
+    due = [
+        chapter
+        for chapter in every
+        if weights.damaged(book, chapter) or ran_with(chapter, cache) != wanted
+    ]
     chosen = due
     if name is not None:
         only = named(name, every)
@@ -51,6 +56,7 @@ def execute(book: Path, name: str | None) -> tuple[list[str], list[str]]:
     problems = run_chapters(book, chosen, cache, wanted)
     if problems:
         return problems, []
+    weights.publish(book, every)
     missing = [chapter for chapter in every if ran_with(chapter, cache) is None]
     for chapter in missing:
         # Sphinx would run what the cache lacks. Such a page has its text and no outputs.

@@ -16,6 +16,7 @@ from jupyter_cache import get_cache
 from myst_nb.core.read import is_myst_markdown_notebook, myst_nb_reader_plugin
 from nbformat import NotebookNode
 from sphinx_external_toc.parsing import parse_toc_yaml
+from sqlalchemy.exc import DatabaseError
 
 COMPILED_BYTES = 1_000_000_000
 # A pinned jaxlib has no GPU support and says so in the output on a machine with a GPU.
@@ -100,7 +101,21 @@ def open_cache(book: Path):
             forget_pages(book)
             folder.mkdir(parents=True, exist_ok=True)
             stamp.write_text(wanted)
-    return get_cache(folder)
+    cache = get_cache(folder)
+    try:
+        records = cache.list_cache_records()
+    except DatabaseError:
+        print("the kept outputs of the chapters are damaged: all chapters run again", flush=True)
+        shutil.rmtree(folder)
+        return open_cache(book)
+    for record in records:
+        try:
+            cache.get_cache_bundle(record.pk)
+        except Exception:  # whatever a parser says about a file that is cut or bent
+            name = os.path.relpath(record.uri, book)
+            print(f"{name}: its kept outputs are damaged, it runs again", flush=True)
+            cache.remove_cache(record.pk)
+    return cache
 
 
 def ran_with(chapter: Chapter, cache) -> str | None:
@@ -130,6 +145,7 @@ def prepare(book: Path) -> None:
         JAX_COMPILATION_CACHE_DIR=str(compiled),
         ASSIMILATION_CACHE=str(book / "_build" / ".weights"),
     )
+    os.environ.pop("ASSIMILATION_WEIGHTS", None)  # the book trains what it publishes
     drop_oldest(compiled.parent, COMPILED_BYTES)
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import weights
 from chapters import Chapter, forget_page
 from jupyter_cache.base import CacheBundleIn
 from nbclient import NotebookClient
@@ -93,7 +94,10 @@ class Run:
         started = time.perf_counter()
         failure = None
         try:
-            await self.client.async_execute()
+            # Tells the package that a false claim stops the run, and who uses which weights.
+            await self.client.async_execute(
+                env={**os.environ, "ASSIMILATION_BOOK": self.chapter.title}
+            )
         except CellExecutionError as error:
             outputs = self.chapter.notebook.cells[self.index].outputs
             lines = [line for output in outputs for line in output.get("traceback", [])]
@@ -132,6 +136,7 @@ def run_chapters(book: Path, chapters: list[Chapter], cache, fingerprint: str) -
     async def run(chapter):
         if progress.stopped:
             return
+        weights.forget(book, chapter)
         one = Run(chapter, progress)
         under_way.append(one)
         failure, seconds = await one.outcome()

@@ -2,11 +2,13 @@
 
 import ast
 import dataclasses
+import dis
 import functools
 import hashlib
 import inspect
 import sys
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +35,55 @@ def fingerprint(*things: Any) -> str:
 
     Raises TypeError for an object that can be told from others only by its address.
     """
-    digest, places, seen = hashlib.sha256(), set(), []
-
-    def add(thing: Any) -> None:
-        if isinstance(thing, PLAIN):
-            digest.update(repr((type(thing).__name__, thing)).encode())
-        elif any(thing is other for other in seen):
-            digest.update(b"seen")
-        else:
-            seen.append(thing)
-            places.add(getattr(thing, "__module__", None) or type(thing).__module__)
-            digest.update(type(thing).__qualname__.encode())
-            for part in _parts(thing):
-                add(part)
-
-    add([sys.version_info[:2], [library.__version__ for library in LIBRARIES]])
-    for thing in things:
-        add(thing)
-    tops = {str(place).partition(".")[0] for place in places} - {PACKAGE}
-    add([(top, str(getattr(sys.modules.get(top), "__version__", ""))) for top in sorted(tops)])
-    ours = [place for place in places if str(place).partition(".")[0] == PACKAGE]
-    for name in sorted(frozenset().union(*map(imported_from, ours))):
-        digest.update(Path(sys.modules[name].__file__).read_bytes())
+    digest = hashlib.sha256()
+    digest.update(repr(sys.version_info[:2]).encode())
+    digest.update(repr([library.__version__ for library in LIBRARIES]).encode())
+    places = walk(things, digest.update, parts)
+    tops = {place.partition(".")[0] for place in places} - {PACKAGE}
+    for top in sorted(tops):
+        digest.update(repr((top, getattr(sys.modules.get(top), "__version__", ""))).encode())
+    for source in sources(places):
+        digest.update(source)
     return digest.hexdigest()[:20]
 
 
-def _parts(thing: Any) -> list[Any]:
+def walk(
+    things: tuple[Any, ...], note: Callable[[bytes], None], parts: Callable[[Any], list[Any]]
+) -> set[str]:
+    """Notes what tells `things` from others, piece by piece; returns the modules they are from.
+
+    `parts` says what a thing is made of that is no plain value.
+    """
+    places, seen = set(), []
+
+    def add(thing: Any) -> None:
+        if isinstance(thing, PLAIN):
+            note(repr((type(thing).__name__, thing)).encode())
+        elif any(thing is other for other in seen):
+            note(b"seen")
+        else:
+            seen.append(thing)
+            kind = type(thing)
+            places.add(str(getattr(thing, "__module__", None) or kind.__module__))
+            note(kind.__qualname__.encode())
+            if not found_by_name(kind.__module__, kind.__qualname__):
+                add(kind)  # its methods are nowhere but here
+            for part in parts(thing):
+                add(part)
+
+    for thing in things:
+        add(thing)
+    return places
+
+
+def sources(places: set[str]) -> Iterator[bytes]:
+    """The source of the modules of this package in `places` and of all that they import."""
+    ours = [place for place in places if place.partition(".")[0] == PACKAGE]
+    for name in sorted(frozenset().union(*map(imported_from, ours))):
+        yield Path(sys.modules[name].__file__).read_bytes()
+
+
+def parts(thing: Any) -> list[Any]:
     """What a thing is made of."""
     if eqx.is_array(thing) or isinstance(thing, np.ndarray | np.generic):
         if jnp.issubdtype(thing.dtype, jax.dtypes.prng_key):
@@ -78,14 +103,15 @@ def _parts(thing: Any) -> list[Any]:
         return [thing.co_code, thing.co_names, thing.co_varnames, thing.co_consts]
     name, module = getattr(thing, "__qualname__", None), getattr(thing, "__module__", None)
     if isinstance(name, str):
-        if _found_by_name(module, name):
+        if found_by_name(module, name):
             return [module, name]
         if isinstance(thing, type):
-            written = {k: v for k, v in vars(thing).items() if inspect.isfunction(v)}
+            inner = {k: _unwrapped(v) for k, v in vars(thing).items()}
+            written = {k: v for k, v in inner.items() if inspect.isfunction(v)}
             return [name, thing.__bases__, written, str(inspect.get_annotations(thing))]
         function = inspect.unwrap(thing)
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        around = [function.__globals__.get(used) for used in function.__code__.co_names]
+        around = [function.__globals__.get(used) for used in _globals_of(function.__code__)]
         return [name, function.__code__, function.__defaults__, function.__kwdefaults__, cells] + [
             value for value in around if not inspect.ismodule(value)
         ]
@@ -102,7 +128,21 @@ def _parts(thing: Any) -> list[Any]:
     return [repr(thing)]
 
 
-def _found_by_name(module: str | None, name: str) -> bool:
+def _globals_of(code: types.CodeType) -> list[str]:
+    """The global names that a function reads, those within its inner functions too."""
+    used = {each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL"}
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return sorted(used.union(*map(_globals_of, inner)))
+
+
+def _unwrapped(attribute: Any) -> Any:
+    """The function in a property, a class method or a decorator."""
+    for inside in ("fget", "__func__"):
+        attribute = getattr(attribute, inside, None) or attribute
+    return inspect.unwrap(attribute)
+
+
+def found_by_name(module: str | None, name: str) -> bool:
     """Whether a name leads to a place whose source or version tells what it does."""
     file = getattr(sys.modules.get(str(module)), "__file__", "")
     here = str(module).partition(".")[0] == PACKAGE

@@ -130,9 +130,9 @@ def train(
         "done": np.zeros((), int),
         "seconds": np.zeros(()),
     }
-    if checkpoint is not None and Path(checkpoint).exists():
-        state = eqx.tree_deserialise_leaves(checkpoint, state)
-    else:
+    if checkpoint is not None:
+        state = _resumed(Path(checkpoint), state)
+    if not state["done"]:
         state["validation"][0] = validate(weights, still, validation)
     before = float(state["seconds"])
     bar = tqdm(
@@ -175,6 +175,19 @@ def save_whole(path: str | Path, tree: PyTree) -> None:
     with open(unfinished, "wb") as file:
         eqx.tree_serialise_leaves(file, tree)
     unfinished.replace(path)
+
+
+def _resumed(checkpoint: Path, state: PyTree) -> PyTree:
+    """The state in a checkpoint; `state`, which is the start, where none can be read."""
+    if not checkpoint.exists():
+        return state
+    try:
+        return eqx.tree_deserialise_leaves(checkpoint, state)
+    except Exception as error:  # NumPy and equinox have many names for a file that is cut or bent
+        print(
+            f"{checkpoint.name} cannot be read, and training starts anew ({type(error).__name__})."
+        )
+        return state
 
 
 def _stop_if_diverged(state, first, check_every, number):
