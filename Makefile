@@ -13,6 +13,8 @@ help:
 	@echo "make browser  open every page that make book has built, in Chromium, and test it"
 	@echo "make format  format the code, that of the chapters too"
 	@echo "make lowest  run the tests on the lowest supported versions"
+	@echo "make colab   run the notebooks beside the pages, with Colab's versions and the newest"
+	@echo "             with NOTEBOOKS=\"chaos cycling\": these two"
 	@echo "make mutations  break the package in one place at a time: does a test notice?"
 	@echo "make upgrade  put the newest versions into constraints.txt"
 	@echo "make links   ask for every address on other sites that the book links to"
@@ -47,6 +49,16 @@ lowest: environment
 	.venv/bin/uv pip install --quiet --python .venv-lowest --no-deps --editable .
 	.venv-lowest/bin/python -m pytest --numprocesses auto --ignore-glob 'tests/test_build*.py'
 
+# Needs the pages that `make book` has built.
+colab: environment
+	.venv/bin/uv venv --quiet --clear --seed --python .venv/bin/python .venv-colab
+	.venv/bin/uv pip install --quiet --python .venv-colab --requirement tools/colab-pins.txt
+	@status=0; \
+	.venv/bin/python tools/try_notebooks.py --python .venv-colab/bin/python --install \
+		$(NOTEBOOKS) || status=1; \
+	.venv/bin/python tools/try_notebooks.py $(NOTEBOOKS) || status=1; \
+	exit $$status
+
 mutations: environment
 	@.venv/bin/python tools/mutations.py $(PATTERN)
 
@@ -69,4 +81,4 @@ release: environment
 	done
 
 clean:
-	rm -rf .venv .venv-lowest _build
+	rm -rf .venv .venv-lowest .venv-colab _build

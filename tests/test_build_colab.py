@@ -1,5 +1,9 @@
 """The notebook for Colab: plain Markdown, the package installed, solutions left out."""
 
+import re
+from types import SimpleNamespace
+
+import chapter_downloads
 import pytest
 from colab import Context, to_notebook
 
@@ -114,6 +118,33 @@ def test_a_notebook_installs_the_package_and_keeps_jax():
     assert (
         '"jax=={jax_version}" "assimilation @ git+https://github.com/owner/name"' in install.source
     )
+    weights = 'os.environ["ASSIMILATION_WEIGHTS"] = "https://owner.github.io/name/weights"'
+    assert install.source.endswith(weights)
+
+
+@pytest.mark.parametrize("repository", ["owner/name", "other/book", None])
+def test_a_page_leads_to_colab_and_binder_where_the_repository_is_known(
+    repository, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(chapter_downloads, "source_of", lambda app, name: "")
+    monkeypatch.setattr(chapter_downloads, "times_of", lambda app, name: "")
+    app = SimpleNamespace(config=SimpleNamespace(github_repository=repository))
+    context = {"body": "<h1>Title</h1>"}
+    chapter_downloads.add_links(app, "notebooks/cycling", "", context, None)
+    links = re.findall(r'href="(https:[^"]+)"', context["body"])
+    chapter_downloads.write_binder(tmp_path / ".binder", repository)
+    if not repository:
+        assert not links
+        assert not (tmp_path / ".binder").exists()
+        return
+    assert links == [
+        f"https://colab.research.google.com/github/{repository}/blob/gh-pages/notebooks/cycling.ipynb",
+        f"https://mybinder.org/v2/gh/{repository}/gh-pages?urlpath=lab/tree/notebooks/cycling.ipynb",
+    ]
+    wanted = (tmp_path / ".binder" / "requirements.txt").read_text()
+    assert f"assimilation @ git+https://github.com/{repository}\n" in wanted
+    chapter_downloads.write_binder(tmp_path / ".binder", None)
+    assert not (tmp_path / ".binder").exists()
 
 
 def test_the_student_notebook_has_a_cell_in_the_place_of_each_solution():

@@ -156,10 +156,50 @@ def test_what_differs_is_told_apart(one, other):
     assert fingerprint(one) == fingerprint(one)
 
 
-def test_a_helper_of_a_function_counts(monkeypatch):
-    before = fingerprint(helped)
+def helped_within(x):
+    return (lambda: FACTOR * x)()
+
+
+@pytest.mark.parametrize("function", [helped, helped_within])
+def test_a_helper_of_a_function_counts(monkeypatch, function):
+    before = fingerprint(function)
     monkeypatch.setitem(globals(), "FACTOR", 3.0)
-    assert fingerprint(helped) != before
+    assert fingerprint(function) != before
+
+
+def network(power):
+    """A network of the reader's own: its class stands in no package."""
+
+    class Own(eqx.Module):
+        factor: float = 2.0
+
+        def loss(self, batch, key):
+            return batch**power
+
+        @classmethod
+        def of(cls):
+            return cls(power)
+
+    return Own()
+
+
+def one_of(power):
+    """The same, with the number in a class method alone."""
+
+    class Own(eqx.Module):
+        factor: float = 2.0
+
+        @classmethod
+        def of(cls):
+            return cls(power)
+
+    return Own()
+
+
+@pytest.mark.parametrize("make", [network, one_of])
+def test_methods_of_a_class_outside_the_package_count(make):
+    assert fingerprint(make(1)) == fingerprint(make(1))
+    assert fingerprint(make(1)) != fingerprint(make(2))
 
 
 def test_equal_things_made_twice_are_equal():

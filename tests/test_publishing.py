@@ -1,5 +1,6 @@
 """Claims, verdicts and films: what chapters show besides figures and numbers."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -15,6 +16,37 @@ def test_a_claim_that_holds_is_one_line(capsys):
 def test_a_claim_that_does_not_hold_is_an_error_that_quotes_it():
     with pytest.raises(AssertionError, match="no longer holds: one is two"):
         da.check("one is two", np.array(False))
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """A notebook, and what it shows."""
+    ipython, found = pytest.importorskip("IPython"), []
+    monkeypatch.setattr(ipython, "get_ipython", object)
+    monkeypatch.setattr(ipython.display, "display", lambda data, raw: found.append(data))
+    return found
+
+
+def test_a_readers_notebook_goes_on_after_a_claim_that_does_not_hold(shown):
+    da.check("one < two", np.array(False))
+    (data,) = shown
+    assert f"does not hold here: one < two (With jax {jax.__version__}, " in data["text/plain"]
+    assert "one &lt; two" in data["text/html"]
+    assert 'class="claim-fails"' in data["text/html"]
+
+
+def test_the_build_stops_at_a_claim_that_does_not_hold(shown, monkeypatch):
+    monkeypatch.setenv("ASSIMILATION_BOOK", "chapter")
+    with pytest.raises(AssertionError, match="no longer holds: one is two"):
+        da.check("one is two", np.array(False))
+    assert not shown
+
+
+def test_a_wrong_answer_stays_wrong_in_a_notebook(shown):
+    with pytest.raises(AssertionError, match=r"Not yet\. think"):
+        da.verdict(np.array(False), "think")
+    da.verdict(np.array(True), "think")
+    assert [data["text/plain"] for data in shown] == ["✓ Right."]
 
 
 def test_a_wrong_answer_is_an_error_with_the_hint(capsys):

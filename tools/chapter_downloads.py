@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from posixpath import join, normpath
 
@@ -38,7 +40,12 @@ def add_links(app, pagename, templatename, context, doctree):
     links.append((f"{name}.md", "Source (.md)", " download"))
     if known := app.config.github_repository:
         colab = "https://colab.research.google.com/github"
-        links.insert(0, (f"{colab}/{known}/blob/gh-pages/{pagename}.ipynb", "Open in Colab", ""))
+        binder = f"https://mybinder.org/v2/gh/{known}/gh-pages?urlpath=lab/tree"
+        links = [
+            (f"{colab}/{known}/blob/gh-pages/{pagename}.ipynb", "Open in Colab", ""),
+            (f"{binder}/{pagename}.ipynb", "Binder", ""),
+            *links,
+        ]
     items = "".join(
         f'<a class="chapter-link" href="{escape(address)}"{kind}>{text}</a>'
         for address, text, kind in links
@@ -64,6 +71,7 @@ def write_notebooks(app, exception):
     if exception or app.builder.format != "html":
         return
     known = app.config.github_repository
+    write_binder(Path(app.outdir, ".binder"), known)
     for name in app.env.found_docs:
         if name.startswith(CHAPTERS):
             text, context = source_of(app, name), context_of(app, name)
@@ -76,6 +84,17 @@ def write_notebooks(app, exception):
                 except ValueError as error:
                     raise ExtensionError(f"{name}.md: {error}") from error
                 nbformat.write(notebook, f"{base}{ending}.ipynb")
+
+
+def write_binder(folder: Path, known: str | None) -> None:
+    """What Binder installs: it starts from the branch with the pages, where the notebooks lie."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if known:
+        folder.mkdir()
+        lines = [f"{name}=={version(name)}" for name in ("jax", "jaxlib", "numpy", "ipywidgets")]
+        lines.append(f"assimilation @ git+https://github.com/{known}")
+        (folder / "requirements.txt").write_text("\n".join(lines) + "\n")
+        (folder / "runtime.txt").write_text("python-3.12\n")  # Binder's own may be too old
 
 
 def context_of(app, name) -> Context:

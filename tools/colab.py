@@ -12,13 +12,17 @@ import jupytext
 from exercises import CHECK, exercises
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from repository import home
 
 INSTALL = """\
 # Installs what the chapter needs. Naming the jax that is already here keeps pip from replacing it.
+# What the book has trained is fetched from its pages, where it fits.
+import os
 from importlib.metadata import version
 
 jax_version = version("jax")
 %pip install --quiet "jax=={jax_version}" "assimilation @ git+https://github.com/@REPOSITORY@"
+os.environ["ASSIMILATION_WEIGHTS"] = "@HOME@weights"
 """
 PROMPT = """```{code-cell} ipython3
 # Your solution. The exercise says how to check it.
@@ -93,7 +97,8 @@ def to_notebook(
         note = f"This notebook needs the package `assimilation`. {note}"
     cells.insert(0, new_markdown_cell(f"*{note}*"))
     if repository:
-        cells.insert(0, new_code_cell(INSTALL.replace("@REPOSITORY@", repository).strip()))
+        install = INSTALL.replace("@REPOSITORY@", repository).replace("@HOME@", home(repository))
+        cells.insert(0, new_code_cell(install.strip()))
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"  # random by default, and the same chapter should give one file
     notebook.cells = cells

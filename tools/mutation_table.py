@@ -37,11 +37,14 @@ RESULTS = "test_results.py"
 ETAS = f"{RESULTS}::test_model_errors_push_the_trajectory_at_their_own_step"
 FITTED = "test_parameterise.py"
 PUBLISHING = "test_publishing.py"
+PUBLISHED = "test_published.py"
 
 # fmt: off
 TABLE = {
     "book.py": [
-        ("if not bool(holds):", "if False:", f"{PUBLISHING} -k quotes_it"),
+        ("if bool(holds):", "if True:", f"{PUBLISHING} -k quotes_it"),
+        ("os.environ.get(\"ASSIMILATION_BOOK\") or", "", f"{PUBLISHING} -k build_stops"),
+        ("or not _in_notebook():", "or True:", f"{PUBLISHING} -k goes_on"),
         ("if not bool(right):", "if False:", f"{PUBLISHING} -k with_the_hint"),
         ("except Exception as error", "except KeyError as error", f"{PUBLISHING} -k cannot_use"),
     ],
@@ -385,6 +388,20 @@ TABLE = {
     "learned/cache.py": [
         ("key, n_steps, sorted(settings.items())", "key, n_steps",
          "test_fingerprint.py -k every_setting"),
+        ("        path.unlink()\n", "        raise\n", f"{PUBLISHED} -k made_anew"),
+    ],
+    "learned/published.py": [
+        ("hashlib.sha256(content).hexdigest() != fitting[0][\"sha256\"]", "False",
+         f"{PUBLISHED} -k damaged_on_their_way"),
+        ("each[\"name\"] == name", "True", f"{PUBLISHED} -k unknown_name"),
+        ("except (OSError, ValueError, KeyError, TypeError) as error:",
+         "except (ValueError, KeyError, TypeError) as error:", f"{PUBLISHED} -k it_trains"),
+    ],
+    "learned/recipe.py": [
+        ("tolerance * one[0]", "9 * one[0]", f"{PUBLISHED} -k another_training"),
+        ("        digest.update(source)", "        pass", f"{PUBLISHED} -k changed_package"),
+        ("if len(one) == 1", "if False", f"{PUBLISHED} -k by_sampling"),
+        ("return [_source(thing)]", "return []", f"{PUBLISHED} -k its_text"),
     ],
     "learned/fingerprint.py": [
         ("(jax, jaxlib, optax, eqx, np)",
@@ -394,6 +411,10 @@ TABLE = {
          "return [name, ",
          "test_fingerprint.py -k told_apart"),
         ("left += _imports(name)", "pass", "test_fingerprint.py -k imports_are_followed"),
+        ("add(kind)", "pass", "test_fingerprint.py -k methods_of_a_class"),
+        ("attribute = getattr(attribute, inside, None) or attribute", "pass",
+         "test_fingerprint.py -k methods_of_a_class"),
+        ("used.union(*map(_globals_of, inner))", "used", "test_fingerprint.py -k helper"),
     ],
     "learned/heads.py": [
         ("square = self.weights * square",
