@@ -164,3 +164,16 @@ def test_code_that_the_page_folds_is_folded_in_the_notebook():
         hidden = "hide-input" in found.metadata.get("tags", ())
         assert found.metadata.get("jupyter", {}).get("source_hidden", False) == hidden
         assert found.metadata.get("cellView") == ("form" if hidden else None)
+
+
+def test_a_view_has_sliders_in_the_notebook():
+    still = """---
+mystnb: {figure: {name: fig-view-attractor, caption: A butterfly.}}
+tags: [hide-input]
+---
+from assimilation import views
+
+views.attractor();"""
+    _, code, caption = sources(to_notebook(f"{KERNEL}\n{cell(still)}", Context()))
+    assert code == "from assimilation import views\n\nviews.with_sliders(views.attractor)"
+    assert caption == "**Figure 1.** A butterfly."

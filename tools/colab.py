@@ -49,6 +49,7 @@ EXERCISE_LABEL = re.compile(
     r"^[`:]{3,}\{exercise(?:-start)?\}.*\n(?::(?!label:).*\n)*(?::label:[ \t]*(\S+))?", re.M
 )
 CITATION = re.compile(r"\{(?:foot)?cite(?::\w+)?\}`([^`]+)`")
+VIEW = re.compile(r"^views\.(\w+)\(\);$", re.M)
 OUT_OF_SIGHT = {"remove-input", "remove-cell", "hide-input", "hide-cell"}
 NO_TEXT = {"bibliography", "tableofcontents", "contents", "exercise-end", "solution-end"}
 
@@ -87,6 +88,8 @@ def to_notebook(
             cell.metadata.update(jupyter={"source_hidden": True}, cellView="form")
             # Here a reader tries answers, and one of the wrong type shall say so kindly.
             cell.source = CHECK.sub(r"@da.self_check\n\g<0>", cell.source)
+        if figures.get(id(cell), {}).get("name", "").startswith("fig-view-"):
+            cell.source = VIEW.sub(r"views.with_sliders(views.\1)", cell.source)
         if cell.source:
             cells.append(cell)
         if id(cell) in figures:

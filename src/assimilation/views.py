@@ -6,6 +6,7 @@ scripts in `book/_static/views` compute the same numbers and say the same senten
 """
 
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
@@ -150,7 +151,7 @@ def attractor(
     fig, ax = new_figure(4.2)
     ax.plot(across, upwards, color="#0072B2", lw=0.8)
     ax.plot(across[-1], upwards[-1], "o", color="k", ms=6, label="end of the run")
-    ax.set(xlim=(-40, 40), ylim=(-32, 32), aspect="equal")
+    ax.set(xlim=(-34, 34), ylim=(-34, 34), aspect="equal")
     ax.set(xlabel="across (state units)", ylabel="upwards (state units)")
     changes = int(np.sum(x[1:] * x[:-1] < 0))
     return _titled(
@@ -185,9 +186,7 @@ def one_observation(
         f"The error variance there falls from 1 to {variance[at]:.2f}, "
         f"summed over the ring from {SITES} to {variance.sum():.1f}."
     )
-    right.legend(fontsize=9)
-    fig.suptitle(sentence, fontsize=9)
-    return sentence
+    return _titled(fig, right, sentence)
 
 
 def rank_histogram(
@@ -210,18 +209,16 @@ def rank_histogram(
     right.axhspan(flat - chance, flat + chance, color="#D55E00", alpha=0.25, label="chance")
     right.axhline(flat, label="flat", **LOOK["observation"])
     right.set(xlabel="members below the truth", ylabel="share of cases", ylim=(0, None))
-    for ax in (left, right):
-        ax.legend(fontsize=9)
+    left.legend(fontsize=9)
     sentence = (
         f"The truth lies outside all {MEMBERS} members in {100 * (shares[0] + shares[-1]):.1f} % "
         f"of cases; {200 * flat:.1f} % is right. With {cases:.0f} cases, "
         f"{np.sum(np.abs(shares - flat) > chance)} of {MEMBERS + 1} bars stand out from chance."
     )
-    fig.suptitle(sentence, fontsize=9)
-    return sentence
+    return _titled(fig, right, sentence)
 
 
 def _titled(fig, ax, sentence: str) -> str:
     ax.legend(fontsize=9)
-    fig.suptitle(sentence, fontsize=10)
+    fig.suptitle(textwrap.fill(sentence, 90), fontsize=10)
     return sentence

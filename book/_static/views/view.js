@@ -90,7 +90,7 @@
   function boxes(width, count, ratio) {
     var columns = width < 560 ? 1 : count;
     var cell = width / columns;
-    var height = Math.max(170, ratio * cell);
+    var height = Math.max(220, ratio * cell);
     var found = [];
     for (var i = 0; i < count; i++) {
       found.push({ left: (i % columns) * cell + 46, top: Math.floor(i / columns) * (height + 70) + 26,
