@@ -432,4 +432,17 @@ TABLE = {
          "observed = jnp.sum(mask * (x - obs) ** 2) / mask.sum()",
          "test_fourdvarnet.py -k sees_the_gradient"),
     ],
+    "views.py": [
+        ("mean, variance = 10 + gain * distance, (1 - gain) * background_variance",
+         "mean, variance = 10 + gain * distance, gain * background_variance",
+         "test_views.py -k product_of_the_other_two"),
+        ("upwards = (z - 25) * np.cos(b) + (y * np.cos(a)",
+         "upwards = (z - 25) * np.cos(b) + (x * np.cos(a)",
+         "test_views.py -k right_angle"),
+    ],
+    "view_numbers.py": [
+        ("(1 + error_ratio**2)", "(1 + error_ratio)", "test_views.py -k full_matrices"),
+        ("(truth - bias) / spread", "(truth + bias) / spread", "test_views.py -k those_of_draws"),
+        ("costs[-1] + 2 * np.sum", "costs[-1] + np.sum", "test_views.py -k runs_are_those"),
+    ],
 }
