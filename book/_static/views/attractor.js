@@ -51,7 +51,7 @@
 
   views.define("attractor", {
     panels: 1,
-    ratio: 0.6,
+    ratio: 0.5,
     label: "A run of Lorenz-63, seen from the direction that the sliders give",
     legend: [["end of the run", "end", "dot"]],
     handle: handle,
