@@ -4,11 +4,12 @@
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book test browser format lowest mutations upgrade links release clean environment
+.PHONY: help book pdf test browser format lowest mutations upgrade links release clean environment
 
 help:
 	@echo "make book    execute the chapters that have changed and build the pages"
 	@echo "             with CHAPTER=cycling: execute only notebooks/cycling.md"
+	@echo "make pdf     print the pages that are built as one PDF, by Chromium or Chrome"
 	@echo "make test    lint the code and run the tests"
 	@echo "make browser  open every page that make book has built, in Chromium, and test it"
 	@echo "make format  format the code, that of the chapters too"
@@ -26,6 +27,9 @@ environment:
 
 book: environment
 	@.venv/bin/python tools/build_book.py $(if $(CHAPTER),--chapter "$(CHAPTER)")
+
+pdf: environment
+	@.venv/bin/python tools/print_book.py
 
 test: environment
 	.venv/bin/ruff check

@@ -1,0 +1,170 @@
+"""Sphinx extension: what a page says about itself to search engines, and to who shares or mends it.
+
+Description and title are on every page. What needs an address (the picture of a shared link, the
+site map, links to edit a page or to report a problem) is there only where the repository is known.
+"""
+
+import re
+from html import escape, unescape
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import social_card
+from docutils import nodes
+from repository import home, repository
+
+LONGEST = 250  # letters of a description: about what is shown of it
+
+
+def setup(app):
+    app.add_config_value("book_address", None, "html")
+    app.connect("config-inited", use_repository)
+    app.connect("html-page-context", add_meta)
+    app.connect("build-finished", write_extras)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def use_repository(app, config):
+    if known := repository():
+        config.html_baseurl = config.book_address = home(known)
+        config.html_theme_options |= {
+            "repository_url": f"https://github.com/{known}",
+            "repository_branch": "main",
+            "use_edit_page_button": True,
+            "use_issues_button": True,
+        }
+
+
+def add_meta(app, pagename, templatename, context, doctree):
+    title = unescape(re.sub("<[^>]+>", "", context.get("title", ""))) or app.config.html_title
+    tree = app.env.get_doctree(app.config.root_doc) if doctree is None else doctree
+    meta = meta_tags(app, f"{pagename}.html", title, description(tree))
+    context["metatags"] = context.get("metatags", "") + meta
+
+
+def description(doctree) -> str:
+    """The first sentences of a chapter's question; of another page, of its first paragraph."""
+    named = (box for box in doctree.findall(nodes.admonition) if box[0].astext() == "The question")
+    paragraph = next(next(named, doctree).findall(nodes.paragraph), None)
+    if paragraph is None:
+        return ""
+    text = " ".join(paragraph.astext().split())
+    sentences = re.split(r"(?<=[.?!]) (?=[A-Z])", text)
+    said = sentences[0]
+    for sentence in sentences[1:]:
+        if len(said) + len(sentence) >= LONGEST:
+            break
+        said += f" {sentence}"
+    return said
+
+
+def meta_tags(app, page, title, said) -> str:
+    tags = {
+        "description": said,
+        "og:type": "website",
+        "og:site_name": app.config.html_title,
+        "og:title": title,
+        "og:description": said,
+    }
+    if address := app.config.book_address:
+        tags |= {
+            "og:url": f"{address}{page}",
+            "og:image": f"{address}{social_card.PATH}",
+            "og:image:alt": social_card.ALT,
+            "twitter:card": "summary_large_image",
+        }
+    return "".join(
+        f'<meta {"property" if name.startswith("og:") else "name"}="{name}" '
+        f'content="{escape(content)}" />\n'
+        for name, content in tags.items()
+        if content
+    )
+
+
+def write_extras(app, exception):
+    """What belongs to the pages as a whole: the way in, the way back, the map, the picture."""
+    if exception or app.builder.name != "html":
+        return
+    out = Path(app.outdir)
+    address, root = app.config.book_address, app.config.root_doc
+    if root != "index":
+        tree = app.env.get_doctree(root)
+        head = f'<meta http-equiv="refresh" content="0; url={root}.html" />\n'
+        head += meta_tags(app, "", app.config.html_title, description(tree))
+        body = f'<p><a href="{root}.html">{escape(app.config.html_title)}</a></p>'
+        (out / "index.html").write_text(
+            PAGE.format(title=app.config.html_title, head=head, body=body)
+        )
+    (out / "404.html").write_text(not_found(app))
+    if address:
+        pages = "".join(
+            f"<url><loc>{address}{name}.html</loc></url>\n" for name in sorted(app.env.found_docs)
+        )
+        (out / "sitemap.xml").write_text(SITEMAP.format(pages=pages))
+        social_card.draw(out / social_card.PATH, app.config.html_title)
+
+
+def not_found(app) -> str:
+    """The page that GitHub Pages shows at every address without one, however deep it lies.
+
+    So it carries its own style, and its links start from the root of the site.
+    """
+    start = urlsplit(app.config.book_address or "").path
+    chapters = "".join(
+        f'<li><a href="{start}{name}.html">{escape(app.env.titles[name].astext())}</a></li>\n'
+        for name in app.env.toctree_includes.get(app.config.root_doc, [])
+    )
+    body = NOT_FOUND.format(start=f"{start}{app.config.root_doc}", root=start, chapters=chapters)
+    title = f"No such page — {app.config.html_title}"
+    return PAGE.format(title=title, head=HEAD, body=body)
+
+
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8" />
+<meta name="viewport" content="width=device-width, initial-scale=1" />
+<title>{title}</title>
+{head}</head>
+<body>
+{body}
+</body>
+</html>
+"""
+NOT_FOUND = """\
+<main>
+<h1>No such page</h1>
+<p>Nothing is kept at this address. A page may have moved, or the link that led here has a slip.</p>
+<p>From here you can go to <a href="{start}.html">the start of the book</a>, search it, or choose a
+page from its contents.</p>
+<form action="{root}search.html" role="search">
+<label for="q">Search the book</label> <input id="q" name="q" type="search" />
+<button>Search</button>
+</form>
+<h2>Contents</h2>
+<ol>
+{chapters}</ol>
+</main>"""
+# In the dark where the reader has chosen it on another page, or the system says so.
+HEAD = """\
+<script>
+const chosen = localStorage.getItem("mode");
+const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+document.documentElement.dataset.theme =
+  ["light", "dark"].includes(chosen) ? chosen : dark ? "dark" : "light";
+</script>
+<style>
+:root { color-scheme: light dark }
+[data-theme="light"] { color-scheme: light }
+[data-theme="dark"] { color-scheme: dark }
+body { font: 1.05rem/1.6 system-ui, sans-serif }
+main { max-width: 40rem; margin: 2rem auto; padding: 0 1rem }
+input, button { font: inherit; padding: 0.2rem 0.5rem }
+</style>
+"""
+SITEMAP = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">
+{pages}</urlset>
+"""
