@@ -1,11 +1,15 @@
 """What the pages say about the book: its repository, its address, a way to print it."""
 
+import re
 import sys
 
 import browser
+import page_meta
 import pytest
 import repository
-from test_build_book import build, cell
+import yaml
+from docutils import nodes
+from test_build_book import ROOT, build, cell
 
 # The repository
 
@@ -43,6 +47,68 @@ def test_such_a_name_stops_the_build_before_a_chapter_runs(monkeypatch, write_bo
 def test_the_book_is_at_home_where_github_serves_it():
     assert repository.home("An-Owner/Name") == "https://an-owner.github.io/Name/"
     assert repository.home("Owner/owner.github.io") == "https://owner.github.io/"
+
+
+# What a page says about itself
+
+
+def read(book, name):
+    return (book / "_build" / "html" / name).read_text("utf-8")
+
+
+def test_the_pages_follow_the_repository(monkeypatch, write_book):
+    book = write_book(root=["Where to begin."], chapter=["First & last."])
+    extensions = {"page_meta": str(ROOT / "tools")}
+    config = {"title": "A book", "execute": {"execute_notebooks": "cache"}}
+    (book / "_config.yml").write_text(
+        yaml.safe_dump(config | {"sphinx": {"local_extensions": extensions}})
+    )
+    for name, home in [
+        ("One/first", "https://one.github.io/first/"),
+        ("two/second.x", "https://two.github.io/second.x/"),
+        (None, None),
+    ]:
+        if name:
+            monkeypatch.setenv("GITHUB_REPOSITORY", name)
+        else:
+            monkeypatch.delenv("GITHUB_REPOSITORY")
+        result = build(book)
+        assert result.returncode == 0, result.stderr
+        page, lost = read(book, "chapter.html"), read(book, "404.html")
+        assert '<meta name="description" content="First &amp; last." />' in page
+        assert '<meta property="og:title" content="Chapter chapter" />' in page
+        assert '<meta name="description" content="Where to begin." />' in read(book, "search.html")
+        assert '<meta property="og:title" content="A book" />' in read(book, "index.html")
+        files = book / "_build" / "html"
+        if name:
+            assert f'href="https://github.com/{name}/edit/main/chapter.md"' in page
+            assert f"https://github.com/{name}/issues/new?" in page
+            assert f'<meta property="og:url" content="{home}chapter.html" />' in page
+            assert f'<link rel="canonical" href="{home}chapter.html"' in page
+            picture = re.search(f'<meta property="og:image" content="{home}([^"]+)" />', page)[1]
+            assert (files / picture).exists()
+            assert f"<loc>{home}chapter.html</loc>" in read(book, "sitemap.xml")
+            assert f'href="/{name.split("/")[1]}/chapter.html"' in lost
+            assert "/edit/" not in read(book, "genindex.html") + read(book, "search.html")
+        else:
+            assert not re.search("github.com|github.io|og:image|og:url|canonical", page)
+            assert not (files / "sitemap.xml").exists()
+            assert 'href="chapter.html"' in lost
+
+
+def box(title, text):
+    return nodes.admonition("", nodes.title("", title), nodes.paragraph("", text))
+
+
+def test_a_page_is_described_by_the_first_sentences_of_its_question():
+    first, second, third = (letter * 119 + "?" for letter in "ABC")
+    question = box("The question", f"{first}\n{second} {third}")
+    page = nodes.section("", nodes.paragraph("", "Before."), box("Objectives", "Know."), question)
+    assert page_meta.description(page) == f"{first} {second}"
+    question.children.pop()
+    page.children.pop()
+    assert page_meta.description(page) == "Before."
+    assert page_meta.description(nodes.section()) == ""
 
 
 # The browser

@@ -102,6 +102,8 @@ def write_extras(app, exception):
         )
         (out / "sitemap.xml").write_text(SITEMAP.format(pages=pages))
         social_card.draw(out / social_card.PATH, app.config.html_title)
+    else:  # that of an earlier build
+        (out / "sitemap.xml").unlink(missing_ok=True)
 
 
 def not_found(app) -> str:
