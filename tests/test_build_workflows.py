@@ -74,6 +74,17 @@ def script(workflow, job, step):
     return found
 
 
+def test_what_the_workflows_make_can_be_made():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    made = set()
+    for workflow in GITHUB.glob("workflows/*.yml"):
+        made |= set(re.findall(r"\bmake (\w+)", re.sub(r"#.*", "", workflow.read_text())))
+    assert {"book", "upgrade"} <= made
+    assert made <= targets
+    assert (ROOT / "tools" / "try_notebooks.py").exists()
+
+
 def git(*arguments, cwd):
     return subprocess.check_output(["git", *arguments], cwd=cwd, text=True).strip()
 
