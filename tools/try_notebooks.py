@@ -94,6 +94,7 @@ class Trial:
             self.notebook,
             timeout=CELL_TIMEOUT_S,
             kernel_name=kernel,
+            extra_arguments=["--log-level=ERROR"],  # no notice about how the kernel is connected
             on_cell_executed=self._look_for_a_figure,
         )
 
