@@ -38,6 +38,8 @@ def add_links(app, pagename, templatename, context, doctree):
     if SOLUTIONS.search(source_of(app, pagename)):
         links.append((f"{name}-student.ipynb", "Notebook without solutions", " download"))
     links.append((f"{name}.md", "Source (.md)", " download"))
+    if "slides" in app.extensions:
+        links.append((f"../slides/{name}.html", "Slides", ""))
     if known := app.config.github_repository:
         colab = "https://colab.research.google.com/github"
         binder = f"https://mybinder.org/v2/gh/{known}/gh-pages?urlpath=lab/tree"

@@ -79,7 +79,7 @@ def to_notebook(
         if "figure" in cell.metadata.get("mystnb", {})
     }
     names = [figure.get("name") for figure in figures.values()]
-    plain = _Plain(text, context, names)
+    plain = Plain(text, context, names)
     cells = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -109,7 +109,7 @@ def to_notebook(
     return notebook
 
 
-class _Plain:
+class Plain:
     """Puts MyST into plain Markdown, with the numbers that Sphinx gives to what is labelled."""
 
     def __init__(self, text: str, context: Context, figures: list[str]):

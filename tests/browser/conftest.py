@@ -20,8 +20,8 @@ FOLDER = "/book/"
 PAGES = sorted(
     path.relative_to(HTML).as_posix()
     for path in HTML.rglob("*.html")
-    if "_static" not in path.relative_to(HTML).parts and path != HTML / "index.html"
-)  # the index only leads to the first page
+    if path.relative_to(HTML).parts[0] not in ("_static", "slides", "index.html")
+)  # the index only leads to the first page, and slides have a test of their own
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 WIDE = {"viewport": {"width": 1280, "height": 900}}
 
