@@ -128,7 +128,9 @@ def test_a_page_leads_to_colab_and_binder_where_the_repository_is_known(
 ):
     monkeypatch.setattr(chapter_downloads, "source_of", lambda app, name: "")
     monkeypatch.setattr(chapter_downloads, "times_of", lambda app, name: "")
-    app = SimpleNamespace(config=SimpleNamespace(github_repository=repository))
+    app = SimpleNamespace(
+        config=SimpleNamespace(github_repository=repository), extensions=("slides",)
+    )
     context = {"body": "<h1>Title</h1>"}
     chapter_downloads.add_links(app, "notebooks/cycling", "", context, None)
     links = re.findall(r'href="(https:[^"]+)"', context["body"])

@@ -8,6 +8,8 @@ import pytest
 from colab import SOLUTIONS, Context, to_notebook
 from exercises import CELL, exercises
 
+import assimilation as da
+
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.md"))
 QUICK = ("two_gaussians", "backgrounds")  # chapters that run in a few seconds
@@ -63,9 +65,10 @@ def test_each_exercise_waits_for_an_answer_and_checks_it(path):
 
 
 @pytest.fixture(params=QUICK)
-def chapter(request, untyped):
+def chapter(request, untyped, monkeypatch):
     """A quick chapter, run up to its exercises, as in the notebook."""
     matplotlib.use("agg")
+    monkeypatch.setattr(da, "glue", lambda name, value: None)  # it would leave IPython running
     source = (ROOT / "notebooks" / f"{request.param}.md").read_text()
     cells = code_of(to_notebook(source, Context(), student=True))
     names = {}
