@@ -196,7 +196,20 @@ def one_of(power):
     return Own()
 
 
-@pytest.mark.parametrize("make", [network, one_of])
+def sized(power):
+    """The same, with the number in a property alone."""
+
+    class Own(eqx.Module):
+        factor: float = 2.0
+
+        @property
+        def size(self):
+            return power
+
+    return Own()
+
+
+@pytest.mark.parametrize("make", [network, one_of, sized])
 def test_methods_of_a_class_outside_the_package_count(make):
     assert fingerprint(make(1)) == fingerprint(make(1))
     assert fingerprint(make(1)) != fingerprint(make(2))

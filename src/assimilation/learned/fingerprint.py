@@ -137,9 +137,7 @@ def _globals_of(code: types.CodeType) -> list[str]:
 
 def _unwrapped(attribute: Any) -> Any:
     """The function in a property, a class method or a decorator."""
-    for inside in ("fget", "__func__"):
-        attribute = getattr(attribute, inside, None) or attribute
-    return inspect.unwrap(attribute)
+    return inspect.unwrap(getattr(attribute, "fget", None) or attribute)
 
 
 def found_by_name(module: str | None, name: str) -> bool:
