@@ -79,10 +79,13 @@ def test_the_pages_follow_the_repository(monkeypatch, write_book):
         assert '<meta property="og:title" content="Chapter chapter" />' in page
         assert '<meta name="description" content="Where to begin." />' in read(book, "search.html")
         assert '<meta property="og:title" content="A book" />' in read(book, "index.html")
+        assert "fontawesome.js" not in page + read(book, "search.html")
         files = book / "_build" / "html"
         if name:
             assert f'href="https://github.com/{name}/edit/main/chapter.md"' in page
             assert f"https://github.com/{name}/issues/new?" in page
+            assert "Edit this page" in page
+            assert "Report a problem" in page
             assert f'<meta property="og:url" content="{home}chapter.html" />' in page
             assert f'<link rel="canonical" href="{home}chapter.html"' in page
             picture = re.search(f'<meta property="og:image" content="{home}([^"]+)" />', page)[1]

@@ -13,6 +13,7 @@ import social_card
 from docutils import nodes
 from repository import home, repository
 
+LINKS = {"source-edit-button": "Edit this page", "source-issues-button": "Report a problem"}
 LONGEST = 250  # letters of a description: about what is shown of it
 
 
@@ -20,7 +21,9 @@ def setup(app):
     app.add_config_value("book_address", None, "html")
     app.connect("config-inited", use_repository)
     app.connect("html-page-context", add_meta)
+    app.connect("html-page-context", name_links, priority=900)  # after the theme
     app.connect("build-finished", write_extras)
+    app.connect("build-finished", drop_icon_script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -33,6 +36,14 @@ def use_repository(app, config):
             "use_edit_page_button": True,
             "use_issues_button": True,
         }
+
+
+def name_links(app, pagename, templatename, context, doctree):
+    for group in context.get("header_buttons", []):
+        if group["label"] == "source-buttons":
+            group |= {"tooltip": "Edit or report", "icon": "fas fa-pencil-alt"}
+            for button in group["buttons"]:
+                button["text"] = button["tooltip"] = LINKS[button["label"]]
 
 
 def add_meta(app, pagename, templatename, context, doctree):
@@ -106,6 +117,17 @@ def write_extras(app, exception):
         (out / "sitemap.xml").unlink(missing_ok=True)
 
 
+def drop_icon_script(app, exception):
+    """The theme has its icons twice, as a font and as a script of 1.5 MB; the font is enough."""
+    if exception or app.builder.name != "html":
+        return
+    script = re.compile(r'<script\b[^>]*\bsrc="[^"]*/fontawesome\.js[^"]*"[^>]*></script>')
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text("utf-8")
+        if (less := script.sub("", text)) != text:
+            page.write_text(less, "utf-8")
+
+
 def not_found(app) -> str:
     """The page that GitHub Pages shows at every address without one, however deep it lies.
 
@@ -163,6 +185,8 @@ document.documentElement.dataset.theme =
 body { font: 1.05rem/1.6 system-ui, sans-serif }
 main { max-width: 40rem; margin: 2rem auto; padding: 0 1rem }
 input, button { font: inherit; padding: 0.2rem 0.5rem }
+button { background: none; border: 1px solid; border-radius: 0.25rem; color: inherit }
+[data-theme="dark"] a { color: #9ecbff }
 </style>
 """
 SITEMAP = """\
