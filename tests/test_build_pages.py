@@ -79,7 +79,9 @@ def test_the_pages_follow_the_repository(monkeypatch, write_book):
         assert '<meta property="og:title" content="Chapter chapter" />' in page
         assert '<meta name="description" content="Where to begin." />' in read(book, "search.html")
         assert '<meta property="og:title" content="A book" />' in read(book, "index.html")
-        assert "fontawesome.js" not in page + read(book, "search.html")
+        assert not re.search(r"(fontawesome|searchtools|searchindex)\.js", page)
+        assert "fontawesome.js" not in read(book, "search.html")
+        assert 'src="searchindex.js"' in read(book, "search.html")
         files = book / "_build" / "html"
         if name:
             assert f'href="https://github.com/{name}/edit/main/chapter.md"' in page

@@ -23,7 +23,7 @@ def setup(app):
     app.connect("html-page-context", add_meta)
     app.connect("html-page-context", name_links, priority=900)  # after the theme
     app.connect("build-finished", write_extras)
-    app.connect("build-finished", drop_icon_script)
+    app.connect("build-finished", drop_unused_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -117,14 +117,20 @@ def write_extras(app, exception):
         (out / "sitemap.xml").unlink(missing_ok=True)
 
 
-def drop_icon_script(app, exception):
-    """The theme has its icons twice, as a font and as a script of 1.5 MB; the font is enough."""
+def drop_unused_scripts(app, exception):
+    """Leaves out what the theme loads on every page and this book does not use, 1.7 MB.
+
+    Icons are there as a font and as a script: the font is enough. The index of the search is for
+    results while one types, which are off.
+    """
     if exception or app.builder.name != "html":
         return
-    script = re.compile(r'<script\b[^>]*\bsrc="[^"]*/fontawesome\.js[^"]*"[^>]*></script>')
-    for page in Path(app.outdir).rglob("*.html"):
+    out = Path(app.outdir)
+    script = r'<script\b[^>]*\bsrc="[^"]*/?({})\.js[^"]*"[^>]*></script>'
+    for page in out.rglob("*.html"):
+        search = "" if page == out / "search.html" else "|searchtools|language_data|searchindex"
         text = page.read_text("utf-8")
-        if (less := script.sub("", text)) != text:
+        if (less := re.sub(script.format(f"fontawesome{search}"), "", text)) != text:
             page.write_text(less, "utf-8")
 
 
@@ -181,7 +187,7 @@ document.documentElement.dataset.theme =
 <style>
 :root { color-scheme: light dark }
 [data-theme="light"] { color-scheme: light }
-[data-theme="dark"] { color-scheme: dark }
+[data-theme="dark"] { color-scheme: dark; background: #14181e; color: #ced6dd }
 body { font: 1.05rem/1.6 system-ui, sans-serif }
 main { max-width: 40rem; margin: 2rem auto; padding: 0 1rem }
 input, button { font: inherit; padding: 0.2rem 0.5rem }
