@@ -58,7 +58,7 @@ def read(book, name):
 
 def test_the_pages_follow_the_repository(monkeypatch, write_book):
     book = write_book(root=["Where to begin."], chapter=["First & last."])
-    extensions = {"page_meta": str(ROOT / "tools")}
+    extensions = dict.fromkeys(("page_meta", "site_files"), str(ROOT / "tools"))
     config = {"title": "A book", "execute": {"execute_notebooks": "cache"}}
     (book / "_config.yml").write_text(
         yaml.safe_dump(config | {"sphinx": {"local_extensions": extensions}})
