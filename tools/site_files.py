@@ -101,7 +101,9 @@ page from its contents.</p>
 {chapters}</ol>
 </main>"""
 # In the dark where the reader has chosen it on another page, or the system says so.
+# An icon of no bytes keeps the browser from asking the host for one.
 HEAD = """\
+<link rel="icon" href="data:," />
 <script>
 const chosen = localStorage.getItem("mode");
 const dark = matchMedia("(prefers-color-scheme: dark)").matches;
