@@ -1,17 +1,96 @@
-"""Every page, in the light and in the dark."""
+"""Every page: in the light, in the dark and on a phone."""
+
+from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import PAGES
+from axe_playwright_python.sync_playwright import Axe
+from conftest import FOLDER, HTML, PAGES, PHONE
+
+HEAVIEST = 3_000_000  # bytes, as they lie on the disk: a server that compresses sends fewer
+BARRIERS = {"serious", "critical"}
+
+# Code has thousands of words in a few colours: one word of each colour on each ground is enough
+# for axe, which takes a minute for all of them. What is folded has to be seen.
+UNFOLD = """() => {
+  document.querySelectorAll("details").forEach(fold => fold.open = true)
+  document.querySelectorAll(".toggle-button-hidden").forEach(button => button.click())
+  const seen = new Set()
+  for (const word of document.querySelectorAll("div.highlight pre span")) {
+    const ground = word.closest(".cell_input, .cell_output, .admonition, dt")?.className
+    const kind = `${word.className} ${ground}`
+    if (seen.has(kind)) word.replaceWith(word.textContent)
+    else seen.add(kind)
+  }
+}"""
+
+WRONG_IN_THE_MARKUP = """() => {
+  const wrong = []
+  const ids = new Set()
+  for (const {id} of document.querySelectorAll("[id]")) {
+    if (ids.has(id)) wrong.push(`twice: #${id}`)
+    ids.add(id)
+  }
+  for (const image of document.querySelectorAll("img:not([alt]), main img[alt='']")) {
+    wrong.push(`says not what it shows: ${image.src}`)
+  }
+  for (const table of document.querySelectorAll("main table:not(.indextable)")) {
+    if (!table.querySelector("th")) wrong.push(`has no header: ${table.outerHTML.slice(0, 200)}`)
+  }
+  const maths = document.querySelectorAll(".math").length
+  if (document.querySelectorAll(".math > mjx-container").length < maths) {
+    wrong.push("formulas that are not set")
+  }
+  for (const error of document.querySelectorAll("mjx-merror")) wrong.push(error.textContent)
+  const prose = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT)
+  while (prose.nextNode()) {
+    const {data, parentElement} = prose.currentNode
+    const code = parentElement.closest("pre, code, script, style")
+    if (!code && /\\\\[(\\[]|\\$\\$/.test(data)) wrong.push(`raw formula: ${data.slice(0, 200)}`)
+  }
+  return wrong
+}"""
+
+LOADED = """() => [
+  location.href,
+  ...performance.getEntriesByType("resource").map(entry => entry.name),
+  ...[...document.querySelectorAll("[src]")].map(element => element.src),
+]"""
+
+TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_opens_without_trouble(open_page, name, theme):
-    page = open_page(name, theme=theme)
-    assert page.locator("html").get_attribute("data-theme") == theme
-    assert page.locator("mjx-merror").count() == 0
+def test_page(open_page, name):
+    page = open_page(name)
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    assert page.evaluate(WRONG_IN_THE_MARKUP) == []
+    assert weight(page) <= HEAVIEST
+    page.evaluate(UNFOLD)
+    assert barriers(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("html[data-theme=dark]")
+    assert barriers(page) == []
+    page.set_viewport_size(PHONE["viewport"])
+    page.wait_for_timeout(400)  # the theme waits this long for the end of a change of size
+    assert page.evaluate(TOO_WIDE) <= 0
+    assert barriers(page, runOnly=["scrollable-region-focusable"]) == []
 
 
-def test_the_index_leads_to_the_first_page(page, site):
-    page.goto(site)
-    page.wait_for_url(f"{site}book/intro.html")
+def barriers(page, **options) -> list[str]:
+    """What axe finds serious or critical."""
+    # Without preload: axe would look for imported style sheets in the wrong folder.
+    options = {"resultTypes": ["violations"], "preload": False, **options}
+    found = Axe().run(page, options=options).response
+    return [
+        f"{rule['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
+        for rule in found["violations"]
+        if rule["impact"] in BARRIERS
+        for node in rule["nodes"]
+    ]
+
+
+def weight(page) -> int:
+    """The bytes of a page and of all that it loads."""
+    addresses = {urlsplit(address) for address in page.evaluate(LOADED)}
+    paths = {HTML / unquote(a.path).removeprefix(FOLDER) for a in addresses if a.scheme == "http"}
+    return sum(path.stat().st_size for path in paths)
