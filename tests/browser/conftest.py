@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browser import find_browser
 from playwright.sync_api import sync_playwright
 
@@ -24,6 +25,15 @@ PAGES = sorted(
 )  # the index only leads to the first page, and slides have a test of their own
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 WIDE = {"viewport": {"width": 1280, "height": 900}}
+
+BARRIERS = {"serious", "critical"}
+
+# What fades in or changes its colour slowly is judged at the end of it.
+STILL = """() => {
+  const still = new CSSStyleSheet()
+  still.replaceSync("* { transition: none !important; animation: none !important }")
+  document.adoptedStyleSheets.push(still)
+}"""
 
 
 def pytest_collection_modifyitems(items):
@@ -102,3 +112,16 @@ def open_page(page, site):
         return page
 
     return open_
+
+
+def barriers(page, **options) -> list[str]:
+    """What axe finds serious or critical."""
+    # Without preload: axe would look for imported style sheets in the wrong folder.
+    options = {"resultTypes": ["violations"], "preload": False, **options}
+    found = Axe().run(page, options=options).response
+    return [
+        f"{rule['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
+        for rule in found["violations"]
+        if rule["impact"] in BARRIERS
+        for node in rule["nodes"]
+    ]

@@ -3,11 +3,9 @@
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from conftest import FOLDER, HTML, PAGES, PHONE
+from conftest import FOLDER, HTML, PAGES, PHONE, STILL, barriers
 
 HEAVIEST = 3_000_000  # bytes, as they lie on the disk: a server that compresses sends fewer
-BARRIERS = {"serious", "critical"}
 
 # Code has thousands of words in a few colours: one word of each colour on each ground is enough
 # for axe, which takes a minute for all of them. What is folded has to be seen.
@@ -56,6 +54,11 @@ LOADED = """() => [
   ...[...document.querySelectorAll("[src]")].map(element => element.src),
 ]"""
 
+# The theme waits 0.3 s for the end of a change, then sees what scrolls.
+SETTLED = """() => new Promise(
+  done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 400)))
+)"""
+
 TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
@@ -65,28 +68,17 @@ def test_page(open_page, name):
     assert page.locator("html").get_attribute("data-theme") == "light"
     assert page.evaluate(WRONG_IN_THE_MARKUP) == []
     assert weight(page) <= HEAVIEST
+    page.evaluate(STILL)
     page.evaluate(UNFOLD)
+    page.evaluate(SETTLED)
     assert barriers(page) == []
     page.emulate_media(color_scheme="dark")
     page.wait_for_selector("html[data-theme=dark]")
     assert barriers(page) == []
     page.set_viewport_size(PHONE["viewport"])
-    page.wait_for_timeout(400)  # the theme waits this long for the end of a change of size
+    page.evaluate(SETTLED)
     assert page.evaluate(TOO_WIDE) <= 0
     assert barriers(page, runOnly=["scrollable-region-focusable"]) == []
-
-
-def barriers(page, **options) -> list[str]:
-    """What axe finds serious or critical."""
-    # Without preload: axe would look for imported style sheets in the wrong folder.
-    options = {"resultTypes": ["violations"], "preload": False, **options}
-    found = Axe().run(page, options=options).response
-    return [
-        f"{rule['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
-        for rule in found["violations"]
-        if rule["impact"] in BARRIERS
-        for node in rule["nodes"]
-    ]
 
 
 def weight(page) -> int:

@@ -1,7 +1,7 @@
 """What a reader does with the pages: searches, opens the contents, moves by keyboard."""
 
 import pytest
-from conftest import PHONE
+from conftest import PHONE, STILL, barriers
 
 CHAPTER = "notebooks/strong_4dvar.html"
 
@@ -18,6 +18,12 @@ def test_search_finds_a_term_and_leads_to_its_page(open_page):
     page.keyboard.press("Enter")
     page.wait_for_url("**/search.html?q=adjoint")
     result = page.locator("ul.search a", has_text="Gradients and adjoints").first
+    result.wait_for()
+    page.evaluate(STILL)
+    assert barriers(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("html[data-theme=dark]")
+    assert barriers(page) == []
     result.click()
     page.wait_for_url("**/notebooks/adjoints.html*")
     assert "adjoint" in page.locator("main").inner_text()
