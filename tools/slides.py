@@ -32,7 +32,7 @@ PAGE = """<!DOCTYPE html>
 <link rel="stylesheet" href="../_static/reveal/reveal.css">
 <link rel="stylesheet" href="../_static/slides.css">
 <script src="../_static/slides.js"></script>
-<script defer src="../_static/mathjax/tex-chtml-full.js"></script>
+<script defer src="../_static/mathjax/tex-chtml.js"></script>
 <script defer src="../_static/reveal/reveal.js"></script>
 </head>
 <body>

@@ -18,11 +18,13 @@ from playwright.sync_api import sync_playwright
 
 HTML = Path(__file__).parents[2] / "_build" / "html"
 FOLDER = "/book/"
+# Those in the book's layout: not the slides, nor the ways in (index) and back (404).
 PAGES = sorted(
     path.relative_to(HTML).as_posix()
-    for path in HTML.rglob("*.html")
-    if path.relative_to(HTML).parts[0] not in ("_static", "slides", "index.html")
-)  # the index only leads to the first page, and slides have a test of their own
+    for folder in (".", "book", "notebooks")
+    for path in (HTML / folder).glob("*.html")
+    if path.name not in {"index.html", "404.html"}
+)
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 WIDE = {"viewport": {"width": 1280, "height": 900}}
 
@@ -115,7 +117,7 @@ def open_page(page, site):
 
 
 def barriers(page, **options) -> list[str]:
-    """What axe finds serious or critical."""
+    """What axe finds serious or critical on a page."""
     # Without preload: axe would look for imported style sheets in the wrong folder.
     options = {"resultTypes": ["violations"], "preload": False, **options}
     found = Axe().run(page, options=options).response

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import HTML, PAGES
+from conftest import HTML
 
 
 class Links(HTMLParser):
@@ -29,12 +29,12 @@ def links(path: Path) -> Links:
     return parser
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_links(name):
-    broken = [
-        address for address in links(HTML / name).addresses if not leads(HTML / name, address)
-    ]
-    assert broken == []
+FILES = [path for path in sorted(HTML.rglob("*.html")) if "_static" not in path.parts]
+
+
+@pytest.mark.parametrize("page", FILES, ids=lambda page: page.relative_to(HTML).as_posix())
+def test_links(page):
+    assert [address for address in links(page).addresses if not leads(page, address)] == []
 
 
 def leads(page: Path, address: str | None) -> bool:
