@@ -4,7 +4,8 @@
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test browser format lowest mutations upgrade links release clean environment
+.PHONY: help book pdf test browser format lowest colab mutations upgrade links release clean \
+	environment
 
 help:
 	@echo "make book    execute the chapters that have changed and build the pages"

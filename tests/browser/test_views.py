@@ -64,6 +64,15 @@ def test_a_view_takes_the_place_of_its_still_and_says_what_the_package_computes(
     assert said(figure) == computed(name)
 
 
+def test_a_valley_counts_from_the_same_depth_on_as_in_the_package(open_view):
+    """At this window one valley is between one and two deep."""
+    figure = open_view("cost_landscape")
+    slider = figure.get_by_label("length of the window", exact=True)
+    while float(slider.input_value()) > 2.65:
+        slider.press("ArrowLeft")
+    assert said(figure) == computed("cost_landscape", window=2.6)
+
+
 def test_arrow_keys_and_dragging_turn_the_attractor(open_view, page):
     figure = open_view("attractor")
     plot = figure.get_by_role("application")
