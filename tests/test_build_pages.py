@@ -78,7 +78,10 @@ def test_the_pages_follow_the_repository(monkeypatch, write_book):
         assert '<meta name="description" content="First &amp; last." />' in page
         assert '<meta property="og:title" content="Chapter chapter" />' in page
         assert '<meta name="description" content="Where to begin." />' in read(book, "search.html")
-        assert '<meta property="og:title" content="A book" />' in read(book, "index.html")
+        index = read(book, "index.html")
+        assert '<meta property="og:title" content="A book" />' in index
+        # Without one, a browser asks the host for /favicon.ico.
+        assert all('<link rel="icon" href="data:," />' in text for text in (index, lost))
         assert not re.search(r"(fontawesome|searchtools|searchindex)\.js", page)
         assert "fontawesome.js" not in read(book, "search.html")
         assert 'src="searchindex.js"' in read(book, "search.html")

@@ -73,6 +73,7 @@ def not_found(app) -> str:
     return PAGE.format(title=title, head=HEAD, body=body)
 
 
+# An icon of no bytes keeps the browser from asking the host for one.
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -80,6 +81,7 @@ PAGE = """\
 <meta charset="utf-8" />
 <meta name="viewport" content="width=device-width, initial-scale=1" />
 <title>{title}</title>
+<link rel="icon" href="data:," />
 {head}</head>
 <body>
 {body}
@@ -101,9 +103,7 @@ page from its contents.</p>
 {chapters}</ol>
 </main>"""
 # In the dark where the reader has chosen it on another page, or the system says so.
-# An icon of no bytes keeps the browser from asking the host for one.
 HEAD = """\
-<link rel="icon" href="data:," />
 <script>
 const chosen = localStorage.getItem("mode");
 const dark = matchMedia("(prefers-color-scheme: dark)").matches;
