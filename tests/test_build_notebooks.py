@@ -15,7 +15,7 @@ FIGURE = "from IPython.display import HTML\nHTML('<video></video>')"
 
 
 @pytest.fixture
-def try_all(tmp_path, monkeypatch, capsys):
+def try_all(tmp_path, monkeypatch, capfd):
     """Writes notebooks, each keyword with its cells, tries them, and gives status and rows."""
     monkeypatch.setattr(try_notebooks, "PAGES", tmp_path)
     (tmp_path / "notebooks").mkdir()
@@ -26,7 +26,7 @@ def try_all(tmp_path, monkeypatch, capsys):
             nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
         monkeypatch.setattr(sys, "argv", ["try_notebooks.py", *options])
         status = try_notebooks.main()
-        rows = capsys.readouterr().out.splitlines()[2:]
+        rows = capfd.readouterr().out.splitlines()[2:]
         return status, {row.split()[0]: row.split(maxsplit=6)[1:] for row in rows}
 
     return run

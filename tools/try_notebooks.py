@@ -13,6 +13,7 @@ The exit status is 0 if no cell fails. Claims that do not hold are counted; they
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -123,14 +125,16 @@ class Trial:
         return failure is None
 
 
-async def try_all(paths: list[Path], kernel: str, environment: dict[str, str]) -> bool:
-    places = asyncio.Semaphore(AT_A_TIME)
+def try_one(path: Path, kernel: str, environment: dict[str, str]) -> bool:
+    return asyncio.run(Trial(path, kernel).run(environment))
 
-    async def one(path):
-        async with places:
-            return await Trial(path, kernel).run(environment)
 
-    return all(await asyncio.gather(*map(one, paths)))
+def try_all(paths: list[Path], kernel: str, environment: dict[str, str]) -> bool:
+    # Each in a process of its own: in one loop, a notebook with sliders beside another one may
+    # wait for ever for an answer that its kernel has sent.
+    with ProcessPoolExecutor(AT_A_TIME, multiprocessing.get_context("spawn")) as pool:
+        tried = [pool.submit(try_one, path, kernel, environment) for path in paths]
+        return all([one.result() for one in tried])
 
 
 def main() -> int:
@@ -152,7 +156,7 @@ def main() -> int:
         os.environ["JUPYTER_PATH"] = folder
         environment = {**os.environ, "ASSIMILATION_CACHE": str(Path(folder, "weights"))}
         environment["ASSIMILATION_WEIGHTS"] = (PAGES / "weights").as_uri()
-        return 0 if asyncio.run(try_all(paths, "tried", environment)) else 1
+        return 0 if try_all(paths, "tried", environment) else 1
 
 
 if __name__ == "__main__":
