@@ -134,7 +134,7 @@ def try_all(paths: list[Path], kernel: str, environment: dict[str, str]) -> bool
     # wait for ever for an answer that its kernel has sent.
     with ProcessPoolExecutor(AT_A_TIME, multiprocessing.get_context("spawn")) as pool:
         tried = [pool.submit(try_one, path, kernel, environment) for path in paths]
-        return all([one.result() for one in tried])
+        return all(one.result() for one in tried)
 
 
 def main() -> int:
