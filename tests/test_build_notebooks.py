@@ -15,7 +15,7 @@ FIGURE = "from IPython.display import HTML\nHTML('<video></video>')"
 
 
 @pytest.fixture
-def try_all(tmp_path, monkeypatch, capfd):
+def try_all(tmp_path, monkeypatch, capsys):
     """Writes notebooks, each keyword with its cells, tries them, and gives status and rows."""
     monkeypatch.setattr(try_notebooks, "PAGES", tmp_path)
     (tmp_path / "notebooks").mkdir()
@@ -26,7 +26,7 @@ def try_all(tmp_path, monkeypatch, capfd):
             nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
         monkeypatch.setattr(sys, "argv", ["try_notebooks.py", *options])
         status = try_notebooks.main()
-        rows = capfd.readouterr().out.splitlines()[2:]
+        rows = capsys.readouterr().out.splitlines()[2:]
         return status, {row.split()[0]: row.split(maxsplit=6)[1:] for row in rows}
 
     return run
@@ -41,6 +41,14 @@ def test_a_claim_that_does_not_hold_is_counted_and_a_cell_that_fails_is_a_failur
     assert rows["bad"][1:] == ["-", "0", "0", "0", "FAILED: ZeroDivisionError: division by zero"]
     status, rows = try_all("good")
     assert (status, list(rows)) == (0, ["good"])
+
+
+def test_what_sliders_show_is_seen(try_all):
+    """And no message about it goes to the kernel, which could hide the reply that is awaited."""
+    view = "import ipywidgets\nipywidgets.interact(lambda x: display(HTML('<video></video>')), x=1)"
+    status, rows = try_all(sliders=["from IPython.display import HTML, display", view])
+    assert (status, rows["sliders"][-1]) == (0, "end")
+    assert float(rows["sliders"][1]) >= 0
 
 
 def test_student_notebooks_wait_for_their_students(try_all):

@@ -13,7 +13,6 @@ The exit status is 0 if no cell fails. Claims that do not hold are counted; they
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -21,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -99,6 +97,10 @@ class Trial:
             extra_arguments=["--log-level=ERROR"],  # no notice about how the kernel is connected
             on_cell_executed=self._look_for_a_figure,
         )
+        # What sliders show is a cell's output like any other here. nbclient would send the kernel
+        # messages about it by the socket that waits for replies, and a reply that arrives
+        # meanwhile is not seen (zeromq/pyzmq issue 1203): the notebook would wait for ever.
+        self.client.widget_registry = {}
 
     def _look_for_a_figure(self, cell, **_):
         shown = json.dumps([output.get("data", {}) for output in cell.get("outputs", [])])
@@ -125,16 +127,14 @@ class Trial:
         return failure is None
 
 
-def try_one(path: Path, kernel: str, environment: dict[str, str]) -> bool:
-    return asyncio.run(Trial(path, kernel).run(environment))
+async def try_all(paths: list[Path], kernel: str, environment: dict[str, str]) -> bool:
+    places = asyncio.Semaphore(AT_A_TIME)
 
+    async def one(path):
+        async with places:
+            return await Trial(path, kernel).run(environment)
 
-def try_all(paths: list[Path], kernel: str, environment: dict[str, str]) -> bool:
-    # Each in a process of its own: in one loop, a notebook with sliders beside another one may
-    # wait for ever for an answer that its kernel has sent.
-    with ProcessPoolExecutor(AT_A_TIME, multiprocessing.get_context("spawn")) as pool:
-        tried = [pool.submit(try_one, path, kernel, environment) for path in paths]
-        return all(one.result() for one in tried)
+    return all(await asyncio.gather(*map(one, paths)))
 
 
 def main() -> int:
@@ -156,7 +156,7 @@ def main() -> int:
         os.environ["JUPYTER_PATH"] = folder
         environment = {**os.environ, "ASSIMILATION_CACHE": str(Path(folder, "weights"))}
         environment["ASSIMILATION_WEIGHTS"] = (PAGES / "weights").as_uri()
-        return 0 if try_all(paths, "tried", environment) else 1
+        return 0 if asyncio.run(try_all(paths, "tried", environment)) else 1
 
 
 if __name__ == "__main__":
