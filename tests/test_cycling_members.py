@@ -61,7 +61,7 @@ class Stochastic(Filter):
         members = members + (seen - members @ H.T) @ gain.T
         return Analysis(members.mean(axis=0), members=members)
 
-    def predict(self, analysis, n_steps):
+    def predict(self, analysis, n_steps, key):
         run = jax.vmap(lambda x: spun_up(self.problem.forward, x, n_steps))
         return run(analysis.members), self.Q_root
 
@@ -81,7 +81,7 @@ class Transformed(Filter):
         members = (mean[:, None] + X @ (weights[:, None] + root)).T
         return Analysis(members.mean(axis=0), members=members)
 
-    def predict(self, analysis, n_steps):
+    def predict(self, analysis, n_steps, key):
         return jax.vmap(lambda x: spun_up(self.problem.forward, x, n_steps))(analysis.members)
 
 
@@ -146,8 +146,9 @@ def test_a_cycle_is_the_loop_by_hand_under_jit_and_vmap(kind):
                 few.mask[row][None],
                 start=times[row],
             )
-            analysis = method.analyse(prior, one, k_window)
-            prior = method.predict(analysis, length)
+            k_analysis, k_forecast = jax.random.split(k_window)
+            analysis = method.analyse(prior, one, k_analysis)
+            prior = method.predict(analysis, length, k_forecast)
             found = together.analyses.members[number, row]
             np.testing.assert_allclose(found, analysis.members, atol=1e-8)
         by_hand.append(analysis.members)
@@ -167,7 +168,7 @@ def test_each_window_has_draws_of_its_own_and_has_them_again():
         def analyse(self, prior, observations, key):
             return Analysis(jax.random.normal(key, (2,)))
 
-        def predict(self, analysis, n_steps):
+        def predict(self, analysis, n_steps, key):
             return analysis.x0
 
     found, again = (cycle(Keys(), linear.problem).analyses.x0 for _ in range(2))

@@ -2,6 +2,8 @@
 
 from assimilation.book import check, glue, self_check, verdict
 from assimilation.covariances.free_runs import Climatology, climatology
+from assimilation.covariances.hybrid import HybridCovariance
+from assimilation.covariances.localisation import Localisation, gaspari_cohn
 from assimilation.covariances.nmc import forecast_differences
 from assimilation.covariances.ring import Ring
 from assimilation.covariances.ring_covariance import RingCovariance
@@ -43,11 +45,21 @@ from assimilation.learned.heads import Gaussian, GaussianHead, RegressionHead
 from assimilation.learned.normalisation import Normalisation
 from assimilation.learned.step import amortized_train_step, train_step
 from assimilation.learned.training import Trained, train
+from assimilation.methods.adaptive_inflation import AdaptiveInflation
 from assimilation.methods.analysis import Analysis, Diagnostics
 from assimilation.methods.ensemble import EnsembleOfFourDVars, laplace_covariance
+from assimilation.methods.ensemble_filter import FilterDiagnostics, MemberFilter, Members
+from assimilation.methods.ensemble_kalman import ETKF, DEnKF, EnKF
+from assimilation.methods.finite_size import EnKFN
 from assimilation.methods.four_d_var import StrongFourDVar
+from assimilation.methods.hybrid_four_d_var import HybridFourDVar
+from assimilation.methods.ienks import IEnKS
 from assimilation.methods.incremental_four_d_var import IncrementalFourDVar
+from assimilation.methods.kalman import KalmanFilter
+from assimilation.methods.lagged_four_d_var import LaggedFourDVar
+from assimilation.methods.letkf import LETKF
 from assimilation.methods.optimal_interpolation import OptimalInterpolation
+from assimilation.methods.particles import BootstrapParticleFilter, OptimalProposalFilter
 from assimilation.methods.three_d_var import ThreeDVar
 from assimilation.methods.weak_four_d_var import WeakFourDVar
 from assimilation.models.augmented import Augmented

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from assimilation import require
+from assimilation.covariances.localisation import ring_taper
 from assimilation.covariances.ring import Ring
 from assimilation.covariances.roots import AbstractCovariance
 
@@ -100,31 +101,3 @@ def _(operator: RingCovariance) -> Float[Array, " D"]:
     by_distance = jnp.fft.irfft(operator.spectrum, n=operator.ring.n_sites, axis=0)
     index = operator.ring.by_site()
     return jnp.zeros(index.size).at[index].set(jnp.diagonal(by_distance[0]))
-
-
-def gaspari_cohn(distance: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """A correlation like a Gaussian that is zero from distance 2 on.
-
-    The piecewise fifth-order polynomial of Gaspari & Cohn (1999, eq. 4.10), for
-    distances in units of half its support. Close to exp(-distance^2 / 0.6).
-    """
-    r = np.abs(np.asarray(distance, dtype=float))
-    near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
-    s = np.clip(r, 1, 2)
-    far = 4 - 2 / (3 * s) + s * (-5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12))))
-    return np.where(r <= 1, near, far)
-
-
-def ring_taper(n_sites: int, length: float) -> Float[np.ndarray, " n_sites"]:
-    """Correlations (n_sites,) that fade with distance around a ring; 1 at distance 0.
-
-    The function of Gaspari & Cohn with half-support `length` (in sites), wrapped around
-    the ring as often as it reaches. The Fourier transform of that function is nowhere
-    negative, so by Poisson's summation formula the wrapped one has no negative
-    coefficient either: it is a covariance on the ring for every length.
-    """
-    require.count(n_sites=n_sites)
-    require.positive(length=length)
-    turns = np.arange(-int(np.ceil(2 * length / n_sites)), int(np.ceil(2 * length / n_sites)) + 1)
-    taper = gaspari_cohn((np.arange(n_sites) + n_sites * turns[:, None]) / length).sum(axis=0)
-    return taper / taper[0]

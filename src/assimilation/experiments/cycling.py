@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from assimilation import require
 from assimilation.methods.analysis import Analysis
@@ -29,7 +29,9 @@ class Cyclable(Protocol):
     def analyse(self, prior: PyTree[Array], observations: Observations, key: Array) -> Analysis:
         """The analysis of one window."""
 
-    def predict(self, analysis: Analysis, n_steps: int | Int[Array, ""]) -> PyTree[Array]:
+    def predict(
+        self, analysis: Analysis, n_steps: int | Int[Array, ""], key: Array
+    ) -> PyTree[Array]:
         """The prior of the window that begins `n_steps` steps later."""
 
 
@@ -46,7 +48,9 @@ class CycledMean(eqx.Module):
         # The method was checked when it was built; only its background changes.
         return eqx.tree_at(lambda m: m.prior_mean, self.method, prior).solve(observations)
 
-    def predict(self, analysis: Analysis, n_steps: int | Int[Array, ""]) -> Float[Array, " D"]:
+    def predict(
+        self, analysis: Analysis, n_steps: int | Int[Array, ""], key: Array
+    ) -> Float[Array, " D"]:
         if analysis.etas is None:
             return spun_up(self.forward, analysis.x0, n_steps)
         end = forced_trajectory(self.forward, analysis.x0, analysis.etas)[-1]
@@ -66,6 +70,11 @@ class Cycle(NamedTuple):
     backgrounds: PyTree[Array]
     analyses: Analysis
     forecasts: PyTree[Array]
+
+    @property
+    def diverged(self) -> Bool[Array, ""]:
+        """True if an analysis holds a number that is not finite: the cycle has no scores then."""
+        return ~jnp.isfinite(self.analyses.x0).all()
 
 
 class _Windows(NamedTuple):
@@ -105,8 +114,11 @@ def cycle(
     forward = getattr(method, "forward", problem.forward)
     if isinstance(method, Method):
         require.shape((problem.D,), **{"method.prior_mean": method.prior_mean})
+    if isinstance(method, Cyclable):
+        pass
+    elif isinstance(method, Method):
         method = CycledMean(method, forward)
-    elif not isinstance(method, Cyclable):
+    else:
         raise TypeError(
             f"method is {type(method).__name__}: pass a method with a background, such as "
             "ThreeDVar.of(problem), or one with initialise, analyse and predict."
@@ -137,12 +149,14 @@ def cycle(
 @eqx.filter_jit
 def _cycle(method, operator, windows, key, times, T_assim, length) -> Cycle:
     def next_window(prior, window):
-        window, key = window
+        window, (k_analysis, k_forecast) = window[0], jax.random.split(window[1])
         observations = Observations(
             times, window.values, operator, window.error, window.mask, T_assim, window.starts
         )
-        analysis = method.analyse(prior, observations, key)
-        forecast = method.predict(analysis, window.lengths if length is None else length)
+        analysis = method.analyse(prior, observations, k_analysis)
+        forecast = method.predict(
+            analysis, window.lengths if length is None else length, k_forecast
+        )
         return forecast, (prior, analysis, forecast)
 
     k_first, key = jax.random.split(key)

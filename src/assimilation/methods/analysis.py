@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from assimilation import require
 from assimilation.models.integrate import ForwardModel, forced_trajectory, free_forecast
@@ -33,16 +33,21 @@ class Analysis(NamedTuple):
     """What a method believes about one window.
 
     `x0` (D,) is the state at the window's first time. `states` (T, D) is the trajectory
-    from there, where the method gives one itself and not through a model; `etas`
-    (T_assim, D) are the model errors of weak 4DVar; `members` (m, D) are draws of the
-    initial state, with mean `x0`.
+    from there, where the method gives one itself and not only through a model; `etas`
+    (T_assim, D) are the model errors of weak 4DVar. What is known beyond one state stands at
+    the last of `states`, or at the first time where there are none: `members` (m, D), with
+    `weights` (m,) unless all count alike, and a `covariance` (D, D). `carry` is what a method
+    hands on to its own next window.
     """
 
     x0: Float[Array, " D"]
     states: Float[Array, "T D"] | None = None
     etas: Float[Array, "T_assim D"] | None = None
     members: Float[Array, "m D"] | None = None
-    diagnostics: Diagnostics | None = None
+    diagnostics: PyTree = None
+    weights: Float[Array, " m"] | None = None
+    covariance: Float[Array, "D D"] | None = None
+    carry: PyTree = None
 
     @classmethod
     def of(cls, states: Float[Array, "T D"]) -> "Analysis":
@@ -59,7 +64,10 @@ class Analysis(NamedTuple):
         """
         require.count(0, n_steps=n_steps)
         if self.members is not None:
-            return self.ensemble(forward, n_steps).mean(axis=0)
+            known = self.x0[None] if self.states is None else self.states
+            runs = self.ensemble(forward, max(0, n_steps + 1 - len(known)))
+            mean = jnp.average(runs, axis=0, weights=self.weights)
+            return jnp.concatenate([known, mean[1:]])[: n_steps + 1]
         if self.states is not None:
             known = self.states[: n_steps + 1]
         elif self.etas is not None:
@@ -70,7 +78,10 @@ class Analysis(NamedTuple):
         return jnp.concatenate([known, rest[1:]])
 
     def ensemble(self, forward: ForwardModel, n_steps: int) -> Float[Array, "m T D"]:
-        """The runs (m, n_steps + 1, D) of all members. Raises ValueError without members."""
+        """The runs (m, n_steps + 1, D) of all members, from where they stand.
+
+        Raises ValueError without members.
+        """
         if self.members is None:
-            raise ValueError("the analysis has no members: pass one of EnsembleOfFourDVars.")
+            raise ValueError("the analysis has no members: pass one of an ensemble method.")
         return jax.vmap(lambda x0: free_forecast(forward, x0, n_steps))(self.members)

@@ -1,0 +1,76 @@
+"""The finite-size ensemble filter: it allows for the sampling error of its own members."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assimilation.methods.ensemble_kalman import ETKF, rotated
+from assimilation.methods.inverse_square_root import inverse_square_root
+
+N_GRID = 100
+N_NEWTON = 5
+
+
+class EnKFN(ETKF):
+    """The finite-size ensemble Kalman filter (EnKF-N), without an inflation to tune.
+
+    Mean and covariance of the forecast are taken as unknown, with Jeffreys' prior, and
+    integrated out: what is left is not a Gaussian but a t-like distribution, whose mode is
+    found in the space of the members (Bocquet 2011). Its dual is a search in one number
+    zeta (Bocquet, Raanes & Hannart 2015, eqs. 30-38): the smallest value of
+
+        D(zeta) = d^T (I + S^T S / zeta)^{-1} d + eps zeta - (m + 1) log zeta,
+
+    eps = 1 + 1 / m, gives the weights (S S^T + zeta I)^{-1} S d. So zeta takes the place of
+    m - 1 in the transform filter, and the inflation is the root of (m - 1) / zeta: it is
+    large where the departures d are larger than the members expect.
+
+    `inflation` and `relaxation` are for model error, which the method does not know of.
+    """
+
+    def analysed(self, ensemble, key):
+        X, S = ensemble.anomalies, ensemble.seen
+        m = len(X)
+        values, vectors = jnp.linalg.eigh(S @ S.T)
+        values = jnp.maximum(values, 0)
+        seen = vectors.T @ (S @ ensemble.departure)
+        zeta = dual_minimum(values, seen**2, m)
+        weights = -vectors @ (seen / (values + zeta))
+        hessian = (
+            S @ S.T + zeta * jnp.eye(m) - 2 * zeta**2 / (m + 1) * jnp.outer(weights, weights)
+        )
+        T = jnp.sqrt(m - 1.0) * inverse_square_root(hessian)
+        mean = ensemble.mean + weights @ X
+        # The Hessian has the weights in it, so the transformed anomalies have a mean.
+        anomalies = (rotated(T, key) if self.rotate else T) @ X
+        return mean, anomalies - anomalies.mean(axis=0)
+
+
+def dual_minimum(
+    values: Float[Array, " m"], squares: Float[Array, " m"], m: int
+) -> Float[Array, ""]:
+    """The zeta in (0, (m + 1) / eps] with the smallest D, for the eigenvalues of S S^T.
+
+    `squares` are those of the components of S d. Up to a constant,
+    d^T (I + S^T S / zeta)^{-1} d = - sum squares / (values + zeta). The grid finds the right
+    valley where there are two; Newton's steps in log zeta, kept between its neighbours on the
+    grid, go to its bottom.
+    """
+    eps = 1 + 1 / m
+    top = jnp.log((m + 1) / eps)
+
+    def dual(log_zeta):
+        zeta = jnp.exp(log_zeta)
+        return eps * zeta - (m + 1) * log_zeta - jnp.sum(squares / (values + zeta))
+
+    grid = jnp.linspace(top - 12, top, N_GRID, dtype=values.dtype)
+    best = grid[jnp.argmin(jax.vmap(dual)(grid))]
+    width = grid[1] - grid[0]
+    slope = jax.grad(dual)
+
+    def newton(_, log_zeta):
+        curvature = jnp.maximum(jax.grad(slope)(log_zeta), 1e-6)
+        new = log_zeta - slope(log_zeta) / curvature
+        return jnp.clip(new, best - width, jnp.minimum(best + width, top))
+
+    return jnp.exp(jax.lax.fori_loop(0, N_NEWTON, newton, best))
