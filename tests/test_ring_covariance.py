@@ -22,7 +22,7 @@ from assimilation import (
     square_root,
 )
 from assimilation.covariances.ring import symmetrised
-from assimilation.covariances.ring_covariance import gaspari_cohn, ring_taper
+from assimilation.covariances.localisation import gaspari_cohn, ring_taper
 
 # Sites, and entries of each site in one block or two.
 SIZES = st.tuples(st.integers(3, 7), st.lists(st.integers(1, 2), min_size=1, max_size=2).map(tuple))

@@ -103,20 +103,23 @@ def distance(
     return jnp.sqrt(jnp.where(squared > 0, squared, 1)) * (squared > 0)
 
 
-def gaspari_cohn(distance: Float[Array | np.ndarray, "..."]) -> Float[Array, "..."]:
+def gaspari_cohn(
+    distance: Float[Array | np.ndarray, "..."],
+) -> Float[Array | np.ndarray, "..."]:
     """A correlation like a Gaussian that is zero from distance 2 on.
 
     The piecewise fifth-order polynomial of Gaspari & Cohn (1999, eq. 4.10), for
     distances in units of half its support. Close to exp(-distance^2 / 0.6).
     """
-    r = jnp.abs(distance)
+    xp = np if isinstance(distance, np.ndarray) else jnp
+    r = xp.abs(distance)
     near = 1 + r**2 * (-5 / 3 + r * (5 / 8 + r * (1 / 2 - r / 4)))
-    s = jnp.clip(r, 1, 2)
+    s = xp.clip(r, 1, 2)
     far = 4 - 2 / (3 * s) + s * (-5 + s * (5 / 3 + s * (5 / 8 + s * (-1 / 2 + s / 12))))
-    return jnp.where(r <= 1, near, far)
+    return xp.where(r <= 1, near, far)
 
 
-def ring_taper(n_sites: int, length: float) -> Float[Array, " n_sites"]:
+def ring_taper(n_sites: int, length: float) -> Float[np.ndarray, " n_sites"]:
     """Correlations (n_sites,) that fade with distance around a ring; 1 at distance 0.
 
     The function of Gaspari & Cohn with half-support `length` (in sites), wrapped around
@@ -152,4 +155,7 @@ def _within(
     # Rounding must not move a point out of reach: its weight says whether it counts.
     found = KDTree(others, boxsize=period).query_ball_point(places, radius * 1.0001)
     longest = max(1, max(map(len, found)))
-    return np.stack([np.pad(np.sort(i), (0, longest - len(i)), constant_values=-1) for i in found])
+    neighbours = np.full((len(places), longest), -1)
+    for row, indices in zip(neighbours, found, strict=True):
+        row[: len(indices)] = sorted(indices)
+    return neighbours

@@ -52,12 +52,11 @@ class Members(NamedTuple):
         return self.weights @ self.states
 
 
-class MemberFilter(Method):
-    """A filter whose belief is a set of members: run to each observed time, then updated.
+class MemberMethod(Method):
+    """A method whose belief is a set of members.
 
-    Members start as draws from N(`prior_mean`, `prior_cov_op`), on states (D,). Each step
-    of the model adds an error drawn from `model_err_cov_op` Q (None: the model is exact).
-    `key`, with the window's observations, draws for `solve`; in a cycle the cycle's key does.
+    They start as draws from N(`prior_mean`, `prior_cov_op`), on states (D,). `key`, with the
+    window's observations, draws for `solve`; in a cycle the cycle's key does.
     """
 
     forward: ForwardModel
@@ -65,24 +64,18 @@ class MemberFilter(Method):
     prior_cov_op: lx.AbstractLinearOperator
     obs_op: ObsOperator | None = None
     obs_cov_op: lx.AbstractLinearOperator | None = None
-    model_err_cov_op: lx.AbstractLinearOperator | None = None
     n_members: int = eqx.field(default=20, static=True)
     key: Array = eqx.field(default_factory=lambda: jax.random.key(0))
 
     def __check_init__(self):
         require.forward_model(self.forward)
         self.check_background()
-        if self.model_err_cov_op is not None:
-            shape = jnp.shape(self.prior_mean)
-            require.covariance("model_err_cov_op", self.model_err_cov_op, shape)
         require.count(2, n_members=self.n_members)
         require.key(key=self.key)
 
     @abstractmethod
-    def update(
-        self, prior: Members, observations: Observations, row: Int[Array, ""], key: Array
-    ) -> tuple[Members, Float[Array, ""]]:
-        """The members after the observations of one row, and how many weights are effective."""
+    def analyse(self, prior: Members, observations: Observations, key: Array) -> Analysis:
+        """The analysis of one window, from members at its first time."""
 
     def initialise(self, key: Array) -> Members:
         """Draws from the background."""
@@ -90,6 +83,33 @@ class MemberFilter(Method):
         shape = (self.n_members, *root.in_structure().shape)
         draws = jax.random.normal(key, shape, jnp.result_type(self.prior_mean))
         return Members.alike(self.prior_mean + jax.vmap(root.mv)(draws))
+
+    @eqx.filter_jit
+    def solve(self, observations: Observations) -> Analysis:
+        """The analysis of one window, from draws of the background."""
+        k_start, k_window = jax.random.split(window_key(self.key, observations.values))
+        return self.analyse(self.initialise(k_start), observations, k_window)
+
+
+class MemberFilter(MemberMethod):
+    """A filter: members are run to each observed time, then updated.
+
+    Each step of the model adds an error drawn from `model_err_cov_op` Q (None: the model is
+    exact).
+    """
+
+    model_err_cov_op: lx.AbstractLinearOperator | None = None
+
+    def __check_init__(self):
+        if self.model_err_cov_op is not None:
+            shape = jnp.shape(self.prior_mean)
+            require.covariance("model_err_cov_op", self.model_err_cov_op, shape)
+
+    @abstractmethod
+    def update(
+        self, prior: Members, observations: Observations, row: Int[Array, ""], key: Array
+    ) -> tuple[Members, Float[Array, ""]]:
+        """The members after the observations of one row, and how many weights are effective."""
 
     @eqx.filter_jit
     def analyse(self, prior: Members, observations: Observations, key: Array) -> Analysis:
@@ -166,12 +186,6 @@ class MemberFilter(Method):
         root = square_root(self.model_err_cov_op)
         shape = (len(states), *root.in_structure().shape)
         return jax.vmap(root.mv)(jax.random.normal(key, shape, states.dtype))
-
-    @eqx.filter_jit
-    def solve(self, observations: Observations) -> Analysis:
-        """The analysis of one window, from draws of the background."""
-        k_start, k_window = jax.random.split(window_key(self.key, observations.values))
-        return self.analyse(self.initialise(k_start), observations, k_window)
 
     def answer(self, analysis: Analysis) -> PyTree[Array]:
         """What a call on a batch returns: the means from the first time to the last observed."""

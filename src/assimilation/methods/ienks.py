@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from assimilation import require
 from assimilation.methods.analysis import Analysis
-from assimilation.methods.ensemble_filter import MemberFilter, Members
+from assimilation.methods.ensemble_filter import MemberMethod, Members
 from assimilation.methods.ensemble_kalman import rotated
 from assimilation.methods.inverse_square_root import inverse_square_root
 from assimilation.models.integrate import Parameter, spun_up
@@ -39,7 +39,7 @@ class _Search(NamedTuple):
     step: Float[Array, ""]
 
 
-class IEnKS(MemberFilter):
+class IEnKS(MemberMethod):
     """The iterative ensemble Kalman smoother, in its transform form.
 
     The 4DVar cost in the space of the members, x_0 = x + X^T w,
@@ -69,11 +69,6 @@ class IEnKS(MemberFilter):
         require.positive(inflation=self.inflation, tol=self.tol)
         require.count(0, lag=self.lag)
         require.count(n_iterations=self.n_iterations)
-        if self.model_err_cov_op is not None:
-            raise ValueError(
-                "model_err_cov_op is given, and this smoother takes the model as exact: pass "
-                "None, and an inflation that stands for model error."
-            )
 
     def departures(
         self, states: Float[Array, "m D"], observations: Observations

@@ -56,7 +56,9 @@ class LETKF(ETKF):
 
         def entry(inputs):
             where, neighbours, x = inputs
-            root = jnp.sqrt(place.weights(where, neighbours))
+            weight = place.weights(where, neighbours)
+            # The root has no derivative at zero.
+            root = jnp.where(weight > 0, jnp.sqrt(jnp.where(weight > 0, weight, 1)), 0)
             S = seen[neighbours].T * root
             T = inverse_square_root(jnp.eye(m, dtype=S.dtype) + S @ S.T / (m - 1))
             weights = -T @ (T @ (S @ (root * ensemble.departure[neighbours]))) / (m - 1)
