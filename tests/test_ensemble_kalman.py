@@ -91,7 +91,7 @@ def test_the_deterministic_filter_has_half_the_gain_in_its_anomalies():
     method = da.DEnKF.of(problem, n_members=9)
     prior = method.initialise(jax.random.key(3))
     linear = with_moments_of(prior.states, linear)
-    mean, cov = linear.update(linear.x_b, linear.B, 0)
+    mean, _ = linear.update(linear.x_b, linear.B, 0)
     S = linear.H @ linear.B @ linear.H.T + linear.R
     half = np.eye(5) - 0.5 * linear.B @ linear.H.T @ np.linalg.inv(S) @ linear.H
     found = moments(method.analyse(prior, seen, jax.random.key(4)).members)
@@ -128,9 +128,11 @@ def test_random_rotations_keep_the_mean_and_are_uniform():
     m, n = 5, 4000
     turn = jax.jit(jax.vmap(lambda key: rotated(jnp.eye(m), key)))
     rotations = np.asarray(turn(jax.random.split(jax.random.key(0), n)))
-    np.testing.assert_allclose(rotations @ rotations.swapaxes(1, 2), np.tile(np.eye(m), (n, 1, 1)), atol=1e-9)
+    np.testing.assert_allclose(
+        rotations @ rotations.swapaxes(1, 2), np.tile(np.eye(m), (n, 1, 1)), atol=1e-9
+    )
     np.testing.assert_allclose(rotations @ np.ones(m), np.ones((n, m)), atol=1e-9)
-    # On what is orthogonal to the ones: a matrix with mean zero, and E R_ab R_cd = d_ac d_bd / (m - 1).
+    # On what is orthogonal to the ones: mean zero, and E R_ab R_cd = d_ac d_bd / (m - 1).
     basis = np.linalg.svd(np.ones((1, m)))[2][1:]
     turned = np.einsum("ai,nij,bj->nab", basis, rotations, basis).reshape(n, -1)
     error = 5 / np.sqrt(n * (m - 1))

@@ -76,8 +76,12 @@ def test_its_minimum_is_that_of_4dvar_with_the_covariance_of_its_members():
     found = method.analyse(prior, problem.observations, jax.random.key(4))
     mean, cov = moments(prior.states)
     var = da.StrongFourDVar.of(
-        problem, prior_mean=jnp.asarray(mean), prior_cov_op=da.dense(cov),
-        grow_window=False, n_starts=1, rtol=1e-14,
+        problem,
+        prior_mean=jnp.asarray(mean),
+        prior_cov_op=da.dense(cov),
+        grow_window=False,
+        n_starts=1,
+        rtol=1e-14,
     )
     expected = var.solve(problem.observations)
     assert found.diagnostics.converged
@@ -98,9 +102,7 @@ def test_inflation_multiplies_the_anomalies_and_work_is_counted():
 
     plain, wide = analysed(method), analysed(replace(method, inflation=1.5))
     np.testing.assert_allclose(wide.x0, plain.x0, atol=1e-9)
-    np.testing.assert_allclose(
-        wide.members - wide.x0, 1.5 * (plain.members - plain.x0), atol=1e-9
-    )
+    np.testing.assert_allclose(wide.members - wide.x0, 1.5 * (plain.members - plain.x0), atol=1e-9)
     assert plain.diagnostics.model_runs == 9 * 3
     np.testing.assert_allclose(
         plain.diagnostics.normalised_cost,

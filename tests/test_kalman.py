@@ -88,7 +88,7 @@ def test_the_smoother_at_the_first_time_is_strong_4dvar():
 
 
 def test_inflation_multiplies_the_covariance_after_each_update():
-    linear, method = linear_problem(7, mask=np.ones((2, 3)), n_steps=1)
+    linear, _ = linear_problem(7, mask=np.ones((2, 3)), n_steps=1)
     inflated = da.KalmanFilter.of(
         linear.problem, model_err_cov_op=da.dense(linear.Q[0]), inflation=2.0
     ).solve(linear.observations)
@@ -125,9 +125,11 @@ def test_parameters_can_be_learned_from_the_likelihood():
     def likelihood(inflation):
         from dataclasses import replace
 
-        return replace(method, inflation=inflation).solve(
-            linear.observations
-        ).diagnostics.log_likelihood
+        return (
+            replace(method, inflation=inflation)
+            .solve(linear.observations)
+            .diagnostics.log_likelihood
+        )
 
     slope = jax.grad(likelihood)(1.1)
     finite = (likelihood(1.1 + 1e-5) - likelihood(1.1 - 1e-5)) / 2e-5

@@ -21,8 +21,8 @@ from assimilation import (
     scaled,
     square_root,
 )
-from assimilation.covariances.ring import symmetrised
 from assimilation.covariances.localisation import gaspari_cohn, ring_taper
+from assimilation.covariances.ring import symmetrised
 
 # Sites, and entries of each site in one block or two.
 SIZES = st.tuples(st.integers(3, 7), st.lists(st.integers(1, 2), min_size=1, max_size=2).map(tuple))

@@ -1,6 +1,5 @@
 """Covariances of ensembles, localised and mixed with a static one; never a matrix."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx

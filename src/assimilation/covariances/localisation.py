@@ -5,7 +5,6 @@ One tool for three uses: local analyses of members (LETKF), tapered ensemble cov
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -70,7 +69,7 @@ class Localisation(eqx.Module):
                 f"observed is an array of shape {observed.shape} and dtype {observed.dtype}: "
                 "pass the indices (N,) of the entries that are seen."
             )
-        if observed.size and not (0 <= observed.min() and observed.max() < ring.size):
+        if observed.size and not (observed.min() >= 0 and observed.max() < ring.size):
             raise ValueError(f"observed holds indices outside the state (0 to {ring.size - 1}).")
         return cls(places, places[observed], radius, float(ring.n_sites), reach)
 

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -65,9 +64,7 @@ class AdaptiveInflation(eqx.Module):
         factor = jnp.where(known, jnp.maximum(factor + gain * (estimate - factor), 0.1), factor)
         mean = states.mean(axis=0)
         inflated = mean + jnp.where(known, jnp.sqrt(factor), 1) * (states - mean)
-        analysis = self.method.analyse(
-            prior.members._replace(states=inflated), observations, key
-        )
+        analysis = self.method.analyse(prior.members._replace(states=inflated), observations, key)
         return analysis._replace(carry=factor)
 
     def predict(

@@ -14,7 +14,7 @@ from assimilation.covariances.roots import square_root
 from assimilation.methods.analysis import Analysis
 from assimilation.methods.method import Method, window_key
 from assimilation.models.integrate import ForwardModel
-from assimilation.observations.operators import ObsOperator
+from assimilation.observations.operators import ObsOperator, Time
 from assimilation.observations.window import Observations
 
 
@@ -107,7 +107,7 @@ class MemberFilter(MemberMethod):
 
     @abstractmethod
     def update(
-        self, prior: Members, observations: Observations, row: Int[Array, ""], key: Array
+        self, prior: Members, observations: Observations, row: Time, key: Array
     ) -> tuple[Members, Float[Array, ""]]:
         """The members after the observations of one row, and how many weights are effective."""
 
@@ -193,7 +193,7 @@ class MemberFilter(MemberMethod):
 
 
 def departures(
-    states: Float[Array, "m D"], observations: Observations, row: Int[Array, ""]
+    states: Float[Array, "m D"], observations: Observations, row: Time
 ) -> Float[Array, "m N"]:
     """R^{-1/2} (h(x_i) - y) of each member at one row; zero for values that are missing."""
     inverse_root = observations.inverse_root()

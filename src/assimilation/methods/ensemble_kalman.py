@@ -6,12 +6,13 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from assimilation import require
 from assimilation.methods.ensemble_filter import MemberFilter, Members, departures
 from assimilation.methods.inverse_square_root import inverse_square_root
 from assimilation.models.integrate import Parameter
+from assimilation.observations.operators import Time
 from assimilation.observations.window import Observations
 
 
@@ -58,7 +59,7 @@ class EnsembleKalman(MemberFilter):
         """Mean and anomalies of the analysis."""
 
     def update(
-        self, prior: Members, observations: Observations, row: Int[Array, ""], key: Array
+        self, prior: Members, observations: Observations, row: Time, key: Array
     ) -> tuple[Members, Float[Array, ""]]:
         seen = departures(prior.states, observations, row)
         ensemble = Ensemble.of(prior.states, seen)
@@ -73,16 +74,14 @@ class EnsembleKalman(MemberFilter):
         return prior._replace(states=states), jnp.asarray(len(states), mean.dtype)
 
 
-def gain_weights(
-    seen: Float[Array, "m N"], departures: Float[Array, "k N"]
-) -> Float[Array, "k m"]:
+def gain_weights(seen: Float[Array, "m N"], departures: Float[Array, "k N"]) -> Float[Array, "k m"]:
     """The coefficients (k, m) of the anomalies in -K R^{1/2} d, for k departures d (N,).
 
     With S = `seen` they are -d S^T (S S^T + (m - 1) I)^{-1}, or the same with the smaller
     system -d (S^T S + (m - 1) I)^{-1} S^T.
     """
     m, N = seen.shape
-    if N < m:
+    if m > N:
         system = seen.T @ seen + (m - 1) * jnp.eye(N, dtype=seen.dtype)
         solved = jax.scipy.linalg.solve(system, departures.T, assume_a="pos").T
         return -solved @ seen.T

@@ -36,9 +36,7 @@ class EnKFN(ETKF):
         seen = vectors.T @ (S @ ensemble.departure)
         zeta = dual_minimum(values, seen**2, m)
         weights = -vectors @ (seen / (values + zeta))
-        hessian = (
-            S @ S.T + zeta * jnp.eye(m) - 2 * zeta**2 / (m + 1) * jnp.outer(weights, weights)
-        )
+        hessian = S @ S.T + zeta * jnp.eye(m) - 2 * zeta**2 / (m + 1) * jnp.outer(weights, weights)
         T = jnp.sqrt(m - 1.0) * inverse_square_root(hessian)
         mean = ensemble.mean + weights @ X
         # The Hessian has the weights in it, so the transformed anomalies have a mean.

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Float, Int
 
@@ -47,7 +46,8 @@ class HybridFourDVar(eqx.Module):
     def __check_init__(self):
         require.is_a(FourDVar, "a StrongFourDVar or an IncrementalFourDVar", method=self.method)
         require.is_a(
-            EnsembleKalman, "an ensemble Kalman filter, such as LETKF.of(problem, ...)",
+            EnsembleKalman,
+            "an ensemble Kalman filter, such as LETKF.of(problem, ...)",
             ensemble=self.ensemble,
         )
         if require.is_concrete(self.weight) and not 0 <= self.weight <= 1:
@@ -64,9 +64,7 @@ class HybridFourDVar(eqx.Module):
         B = HybridCovariance.from_members(
             self.method.prior_cov_op, prior.members, self.weight, self.correlation
         )
-        method = eqx.tree_at(
-            lambda m: (m.prior_mean, m.prior_cov_op), self.method, (prior.mean, B)
-        )
+        method = eqx.tree_at(lambda m: (m.prior_mean, m.prior_cov_op), self.method, (prior.mean, B))
         found = method.solve(observations)
         filtered = self.ensemble.analyse(Members.alike(prior.members), observations, key)
         last = len(filtered.states) - 1
@@ -74,7 +72,9 @@ class HybridFourDVar(eqx.Module):
         members = filtered.members + states[-1] - filtered.members.mean(axis=0)
         runs = found.diagnostics.model_runs + filtered.diagnostics.model_runs
         return Analysis(
-            found.x0, states, members=members,
+            found.x0,
+            states,
+            members=members,
             diagnostics=found.diagnostics._replace(model_runs=runs),
         )
 

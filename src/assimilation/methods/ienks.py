@@ -115,8 +115,12 @@ class IEnKS(MemberMethod):
             return _Search(search.weights + step, T, inverse, cost, search.iterations + 1, size)
 
         start = _Search(
-            jnp.zeros(m, X.dtype), eye, eye,
-            jnp.asarray(jnp.inf, X.dtype), jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf, X.dtype),
+            jnp.zeros(m, X.dtype),
+            eye,
+            eye,
+            jnp.asarray(jnp.inf, X.dtype),
+            jnp.zeros((), jnp.int32),
+            jnp.asarray(jnp.inf, X.dtype),
         )
         found = jax.lax.while_loop(
             lambda s: (s.iterations < self.n_iterations) & (s.step > self.tol), improve, start

@@ -124,13 +124,17 @@ class KalmanFilter(Method):
         _, smoothed = jax.lax.scan(back, last, before, reverse=True)
         return jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), smoothed, last)
 
-    def run(self, prior: MeanAndCovariance, observations: Observations) -> tuple[MeanAndCovariance, Array]:
+    def run(
+        self, prior: MeanAndCovariance, observations: Observations
+    ) -> tuple[MeanAndCovariance, Array]:
         """Filtered mean (T, D) and covariance (T, D, D) of each step, and the log-likelihood."""
         self.check_observations(observations)
         n_steps = observations.times[-1]
         # The row of the observations at each step, or -1.
-        rows = jnp.full(n_steps + 1, -1).at[jnp.array(observations.times)].set(
-            jnp.arange(len(observations.times))
+        rows = (
+            jnp.full(n_steps + 1, -1)
+            .at[jnp.array(observations.times)]
+            .set(jnp.arange(len(observations.times)))
         )
         inverse_root = observations.inverse_root()
         # log det R^{1/2} of the values that are there.
@@ -141,7 +145,9 @@ class KalmanFilter(Method):
         scales = jnp.sum(jnp.log(jnp.where(observations.mask > 0, diagonal, 1)), axis=1)
 
         def update(state, row):
-            d, H = _with_jacobian(lambda x: observations.departure(row, x, inverse_root), state.mean)
+            d, H = _with_jacobian(
+                lambda x: observations.departure(row, x, inverse_root), state.mean
+            )
             there = observations.mask[row].sum()
             state, surprise = kalman_update(state, d, H)
             likelihood = surprise + scales[row] - there * jnp.log(2 * jnp.pi) / 2

@@ -73,9 +73,7 @@ class LaggedFourDVar(eqx.Module):
         )
         found = eqx.tree_at(lambda m: m.prior_mean, self.method, prior.mean).solve(window)
         now = spun_up(self.method.forward, found.x0, span)
-        return Analysis(
-            now, diagnostics=found.diagnostics, carry=Lagged(found.x0, values, mask)
-        )
+        return Analysis(now, diagnostics=found.diagnostics, carry=Lagged(found.x0, values, mask))
 
     def predict(self, analysis: Analysis, n_steps: int | Int[Array, ""], key: Array) -> Lagged:
         """The background `n_steps` steps later, and the observations."""

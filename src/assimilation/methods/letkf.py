@@ -3,13 +3,14 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from assimilation import require
 from assimilation.covariances.localisation import Localisation
-from assimilation.methods.ensemble_kalman import ETKF, rotated
 from assimilation.methods.ensemble_filter import Members
+from assimilation.methods.ensemble_kalman import ETKF, rotated
 from assimilation.methods.inverse_square_root import inverse_square_root
+from assimilation.observations.operators import Time
 from assimilation.observations.window import Observations
 
 
@@ -30,15 +31,14 @@ class LETKF(ETKF):
 
     def __check_init__(self):
         require.is_a(
-            Localisation, "Localisation.on_ring(...) or Localisation(...)",
+            Localisation,
+            "Localisation.on_ring(...) or Localisation(...)",
             localisation=self.localisation,
         )
-        require.shape(
-            (len(self.localisation.state),), **{"prior_mean": self.prior_mean}
-        )
+        require.shape((len(self.localisation.state),), **{"prior_mean": self.prior_mean})
         require.count(batch_size=self.batch_size)
 
-    def update(self, prior: Members, observations: Observations, row: Int[Array, ""], key: Array):
+    def update(self, prior: Members, observations: Observations, row: Time, key: Array):
         require.shape(
             (len(self.localisation.observed),), **{"the values of one time": observations.values[0]}
         )

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 from assimilation import require
 from assimilation.covariances.roots import square_root
 from assimilation.methods.ensemble_filter import MemberFilter, Members, departures
-from assimilation.observations.operators import is_linear
+from assimilation.observations.operators import Time, is_linear
 from assimilation.observations.window import Observations
 
 
@@ -60,7 +60,9 @@ class ParticleFilter(MemberFilter):
             anomalies = members.states - mean
             # Draws with the covariance of the particles, without forming it.
             white = jax.random.normal(k_jitter, (m, m) if m < D else (m, D), mean.dtype)
-            scaled = jnp.sqrt(weights / (1 - jnp.sum(weights**2)))[:, None] * anomalies
+            # One effective particle alone has no spread: zero over zero, taken as zero.
+            freedom = jnp.maximum(1 - jnp.sum(weights**2), jnp.finfo(mean.dtype).eps)
+            scaled = jnp.sqrt(weights / freedom)[:, None] * anomalies
             if m < D:
                 noise = white @ scaled
             else:
@@ -71,7 +73,6 @@ class ParticleFilter(MemberFilter):
             return Members.alike(chosen + self.jitter * m ** (-1 / (D + 4)) * noise)
 
         few = effective_size(members.log_weights) < self.resample_below * m
-        # At one effective particle the covariance is zero over zero: then none is added.
         return jax.lax.cond(few, draw, lambda members: members, members)
 
 
@@ -82,7 +83,7 @@ class BootstrapParticleFilter(ParticleFilter):
     exact in the limit of many particles, whatever model, operator and prior are.
     """
 
-    def update(self, prior: Members, observations: Observations, row: Int[Array, ""], key: Array):
+    def update(self, prior: Members, observations: Observations, row: Time, key: Array):
         seen = departures(prior.states, observations, row)
         log_weights = jax.nn.log_softmax(prior.log_weights - 0.5 * jnp.sum(seen**2, axis=1))
         return prior._replace(log_weights=log_weights), effective_size(log_weights)
@@ -113,11 +114,11 @@ class OptimalProposalFilter(ParticleFilter):
         errors = jnp.where(seen_now, 0.0, 1.0) * self.model_errors(states, key)
         return jax.vmap(lambda x: self.forward.step(x, self.forward.dt))(states + errors)
 
-    def update(self, prior: Members, observations: Observations, row: Int[Array, ""], key: Array):
+    def update(self, prior: Members, observations: Observations, row: Time, key: Array):
         if not is_linear(observations.operator):
             raise TypeError(
-                f"operator is {type(observations.operator).__name__}: pass LinearObs(H_mat=...), or "
-                "use BootstrapParticleFilter."
+                f"operator is {type(observations.operator).__name__}: pass LinearObs(H_mat=...), "
+                "or use BootstrapParticleFilter."
             )
         seen = departures(prior.states, observations, row)
         inverse_root = observations.inverse_root()
@@ -135,7 +136,5 @@ class OptimalProposalFilter(ParticleFilter):
         noise = jax.random.normal(k_noise, seen.shape, seen.dtype)
         expected = jax.scipy.linalg.solve_triangular(factor, (error @ A.T + noise).T, lower=True).T
         error = error - (innovations + expected) @ half
-        log_weights = jax.nn.log_softmax(
-            prior.log_weights - 0.5 * jnp.sum(innovations**2, axis=1)
-        )
+        log_weights = jax.nn.log_softmax(prior.log_weights - 0.5 * jnp.sum(innovations**2, axis=1))
         return Members(prior.states + error @ root.T, log_weights), effective_size(log_weights)
