@@ -29,18 +29,18 @@ def test_it_finds_the_spread_that_the_model_lacks():
     Q = da.scaled_identity(0.2**2, 8)
     etkf = da.ETKF.of(problem, n_members=40, model_err_cov_op=Q)
     plain = da.cycle(etkf, problem)
-    found = da.cycle(da.AdaptiveInflation(etkf), problem)
+    found = da.cycle(da.AdaptiveInflation(etkf, variance=0.05), problem)
     right = da.cycle(
         da.ETKF.of(problem, n_members=40, model_err_cov_op=da.scaled_identity(0.4**2, 8)), problem
     )
     late = slice(200, None)
     errors = [float(da.rmse(c.analyses.x0[late], truth[late])) for c in (plain, found, right)]
-    assert errors[2] < errors[1] < errors[0]
-    assert errors[1] - errors[2] < 0.3 * (errors[0] - errors[2])
+    assert errors[0] > 1.1 * errors[2]
+    assert errors[1] < 1.03 * errors[2]
     factor = np.asarray(found.analyses.carry[late])
     spread = np.asarray(found.backgrounds.members.states[late].var(axis=1, ddof=1).mean())
     wanted = np.asarray(right.backgrounds.states[late].var(axis=1, ddof=1).mean())
-    np.testing.assert_allclose(factor.mean() * spread, wanted, rtol=0.1)
+    np.testing.assert_allclose(factor.mean() * spread, wanted, rtol=0.15)
 
 
 def test_where_the_model_is_right_the_factor_stays_near_one():
