@@ -11,7 +11,7 @@ from linear_problem import LinearProblem
 from scipy.optimize import minimize
 
 import assimilation as da
-from assimilation.methods.ensemble_kalman import gain_weights, rotated
+from assimilation.methods.ensemble_kalman import Ensemble, gain_weights, rotated
 from assimilation.methods.finite_size import dual_minimum
 from assimilation.methods.inverse_square_root import inverse_square_root
 
@@ -229,6 +229,23 @@ def test_the_finite_size_filter_is_at_the_mode_of_its_cost(size):
     np.testing.assert_allclose(weights, expected.x, atol=1e-5)
     # At the mode zeta is (m + 1) / (eps + |w|^2).
     np.testing.assert_allclose(zeta, (m + 1) / (1 + 1 / m + weights @ weights), rtol=1e-6)
+
+
+def test_the_spread_of_the_finite_size_filter_is_the_curvature_of_its_cost():
+    rng = np.random.default_rng(2)
+    m, N = 6, 4
+    S = jnp.asarray(rng.normal(size=(m, N)))
+    S, d = S - S.mean(axis=0), jnp.asarray(2 * rng.normal(size=N))
+    method = da.EnKFN.of(LinearProblem(1).problem, n_members=m, rotate=False)
+    # With the unit vectors as anomalies, mean and anomalies are the weights and the transform.
+    weights, anomalies = method.analysed(Ensemble(jnp.zeros(m), jnp.eye(m), d, S), None)
+
+    def cost(w):
+        return 0.5 * jnp.sum((d + S.T @ w) ** 2) + (m + 1) / 2 * jnp.log(1 + 1 / m + w @ w)
+
+    np.testing.assert_allclose(jax.grad(cost)(weights), 0, atol=1e-5)
+    T = np.sqrt(m - 1) * inverse_square_root(jax.hessian(cost)(weights))
+    np.testing.assert_allclose(anomalies, T - T.mean(axis=0), atol=1e-5)
 
 
 def test_the_finite_size_filter_inflates_by_the_surprise_it_sees():

@@ -18,6 +18,16 @@ from assimilation.experiments.generators import (
     generate_l96_problem,
     generate_problem,
 )
+from assimilation.experiments.published import (
+    Agreement,
+    agreement,
+    cycled_rmse,
+    lorenz63_sakov2012,
+    lorenz96_bocquet2013,
+    lorenz96_sakov2008,
+    lorenz96_sakov2012,
+    two_level_wilks2005,
+)
 from assimilation.experiments.results import MethodResult, SweepResult, compare, mean_interval
 from assimilation.experiments.running import assemble_full_trajectory, run_method, sweep
 from assimilation.experiments.scores import (

@@ -46,15 +46,16 @@ def climatology_l63(forward: Lorenz63Forward) -> Climatology:
 
 def climatology_l96(forward: Lorenz96Forward) -> Climatology:
     """The climatology of Lorenz-96, averaged over rotations of the ring."""
-    return climatology(forward, _rest(forward), Ring.of(forward))
+    return climatology(forward, start_on_ring(forward), Ring.of(forward))
 
 
 def climatology_l96_2l(forward: Lorenz96TwoLevelForward) -> Climatology:
     """The climatology of the two-level system, averaged over rotations of the ring."""
-    return climatology(forward, _rest(forward), Ring.of(forward))
+    return climatology(forward, start_on_ring(forward), Ring.of(forward))
 
 
-def _rest(forward):
+def start_on_ring(forward: Lorenz96Forward | Lorenz96TwoLevelForward) -> RestOfRing:
+    """Where a model on a ring is spun up from: its forcing at all slow sites."""
     return RestOfRing(forward.F, Ring.of(forward), 0.1 if hasattr(forward, "J") else 1.0)
 
 
@@ -115,7 +116,9 @@ def generate_l96_problem(
     forward = Lorenz96Forward(K=K, F=F, dt=dt)
     mask = _every(site_every, K, K)
     k_start, k_noise = jax.random.split(key)
-    truth = free_forecast(forward, spun_up(forward, _rest(forward)(k_start), spin_up), T_total)
+    truth = free_forecast(
+        forward, spun_up(forward, start_on_ring(forward)(k_start), spin_up), T_total
+    )
     observations = observe(k_noise, truth, identity(K), obs_std, T_assim, obs_every, mask)
     return twin_of(truth, observations, forward, climatology_l96(forward), background)
 
@@ -157,7 +160,9 @@ def generate_l96_2l_problem(
     mask = _every(site_every, K, size)
     statistics, Q = climatology_l96_2l(forward), None
     k_start, k_noise = jax.random.split(key)
-    truth = free_forecast(forward, spun_up(forward, _rest(forward)(k_start), spin_up), T_total)
+    truth = free_forecast(
+        forward, spun_up(forward, start_on_ring(forward)(k_start), spin_up), T_total
+    )
     if model == "parameterised":
         fitted = parameterise(forward, statistics, n_steps=obs_every)
         truth, forward = truth[:, :K], fitted.forward
