@@ -183,7 +183,7 @@ def other_errors():
         (lambda: da.compare(3), "results holds a int: pass"),
         (lambda: da.Analysis.of(state), r"states has shape \(4,\): pass .* \(T, D\)"),
         (lambda: analysis.trajectory(decay, -1), "n_steps=-1: pass"),
-        (lambda: analysis.ensemble(decay, 1), "no members: pass one of EnsembleOfFourDVars"),
+        (lambda: analysis.ensemble(decay, 1), "no members: pass one of an ensemble"),
         (lambda: da.run_method("a", 3, one), "fn is int: pass a function without arguments"),
         (lambda: da.run_method("a", lambda: "text", one), "fn returned is str: pass back an Ana"),
         (lambda: da.run_method("a", lambda: one.truth, one), "fn returned is .*: pass back an Ana"),

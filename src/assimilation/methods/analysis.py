@@ -83,5 +83,7 @@ class Analysis(NamedTuple):
         Raises ValueError without members.
         """
         if self.members is None:
-            raise ValueError("the analysis has no members: pass one of an ensemble method.")
+            raise ValueError(
+                "the analysis has no members: pass one of an ensemble, such as ETKF gives."
+            )
         return jax.vmap(lambda x0: free_forecast(forward, x0, n_steps))(self.members)
