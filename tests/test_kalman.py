@@ -134,3 +134,13 @@ def test_parameters_can_be_learned_from_the_likelihood():
     slope = jax.grad(likelihood)(1.1)
     finite = (likelihood(1.1 + 1e-5) - likelihood(1.1 - 1e-5)) / 2e-5
     np.testing.assert_allclose(slope, finite, rtol=1e-6)
+
+
+def test_rounding_leaves_no_negative_variance():
+    """Lorenz-63 without model errors: the covariance has one direction, and rounding has others."""
+    jax.config.update("jax_enable_x64", False)
+    problem = da.lorenz63_sakov2012(key=jax.random.key(0), n_cycles=150)
+    found = da.cycle(da.KalmanFilter.of(problem), problem)
+    assert not found.diverged
+    smallest, _, largest = np.linalg.eigvalsh(np.asarray(found.analyses.covariance)).T
+    assert np.all(smallest > -1e-4 * largest)

@@ -51,12 +51,13 @@ ADAPTIVE = "test_adaptive_inflation.py::test_one_step_is_the_formula"
 # fmt: off
 TABLE = {
     "methods/kalman.py": [
-        ("kept @ prior.covariance @ kept.T + K @ K.T", "kept @ prior.covariance @ kept.T",
+        ("kept @ P @ kept.T + K @ K.T", "kept @ P @ kept.T",
          f"{KALMAN} -k those_of_theory"),
         ("covariance + self.model_err_cov_op", "covariance - self.model_err_cov_op",
          f"{KALMAN} -k those_of_theory"),
         ("now.covariance + G @ (later.covariance - forecast.covariance) @ G.T", "now.covariance",
          f"{KALMAN} -k those_of_theory"),
+        ("jnp.maximum(values, 0)) @ vectors.T", "values) @ vectors.T", f"{KALMAN} -k rounding"),
         ("there * jnp.log(2 * jnp.pi) / 2", "there * jnp.log(2 * jnp.pi)",
          f"{KALMAN} -k density_of_all"),
         ("surprise + scales[row]", "surprise", f"{KALMAN} -k density_of_all"),
@@ -80,7 +81,6 @@ TABLE = {
         ("X + 0.5 * gain_weights", "X + gain_weights", f"{MEMBERS} -k half_the_gain"),
         ("eye(m, dtype=S.dtype) + S @ S.T / (m - 1)", "eye(m, dtype=S.dtype) + S @ S.T / m",
          SQUARE_ROOT),
-        ("if m > N:", "if m < N:", f"{MEMBERS} -k in_the_space_of"),
         ("seen.T @ seen + (m - 1) * jnp", "seen.T @ seen + m * jnp",
          f"{MEMBERS} -k in_the_space_of"),
         ("observations.mask[row].any(), mean + anomalies", "True, mean + anomalies",

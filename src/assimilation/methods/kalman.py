@@ -184,17 +184,26 @@ def kalman_update(
     """The update by weighted departures R^{-1/2} (h(x) - y), whose errors have variance one.
 
     Also -(d^T S^{-1} d + log det S) / 2 with S = H P H^T + I, the part of the log-likelihood
-    that depends on the state. The covariance is in Joseph's form, which stays positive.
+    that depends on the state. The covariance is in Joseph's form, and what rounding has made
+    negative in the forecast is left out: in a direction where errors grow it would grow.
     """
-    PHt = prior.covariance @ H.T
+    P = _semidefinite(prior.covariance)
+    PHt = P @ H.T
     factor = jax.scipy.linalg.cho_factor(H @ PHt + jnp.eye(len(H)), lower=True)
     K = jax.scipy.linalg.cho_solve(factor, PHt.T).T
     kept = jnp.eye(len(prior.mean)) - K @ H
-    covariance = kept @ prior.covariance @ kept.T + K @ K.T
+    covariance = kept @ P @ kept.T + K @ K.T
     mean = prior.mean - K @ departure
     half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor[0])))
     surprise = -departure @ jax.scipy.linalg.cho_solve(factor, departure) / 2 - half_log_det
     return MeanAndCovariance(mean, covariance), surprise
+
+
+def _semidefinite(covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
+    """A covariance without eigenvalues below zero; to its derivative nothing has happened."""
+    values, vectors = jnp.linalg.eigh(covariance)
+    nearest = (vectors * jnp.maximum(values, 0)) @ vectors.T
+    return covariance + jax.lax.stop_gradient(nearest - covariance)
 
 
 def _with_jacobian(function, x: Float[Array, " D"]) -> tuple[Array, Array]:
