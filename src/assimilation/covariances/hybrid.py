@@ -14,8 +14,8 @@ class HybridCovariance(AbstractCovariance):
     """(1 - w) B + w (P o C): a static covariance and a localised ensemble's, mixed.
 
     P = X^T X / (m - 1) is the covariance of the `anomalies` X (m, D), o the product entry
-    by entry with the correlations C (Hamill & Snyder 2000, eq. 4; Lorenc 2003, eq. 26 for
-    the control variable). `static` is B on (D,), `correlation` is C on (D,), such as a
+    by entry with the correlations C (Hamill & Snyder 2000; Lorenc 2003 for the control
+    variable). `static` is B on (D,), `correlation` is C on (D,), such as a
     `RingCovariance` of a taper; None leaves P as it is, of rank m - 1. `weight` w, 0 to 1, is a
     leaf.
 

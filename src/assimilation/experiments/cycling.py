@@ -114,11 +114,9 @@ def cycle(
     forward = getattr(method, "forward", problem.forward)
     if isinstance(method, Method):
         require.shape((problem.D,), **{"method.prior_mean": method.prior_mean})
-    if isinstance(method, Cyclable):
-        pass
-    elif isinstance(method, Method):
-        method = CycledMean(method, forward)
-    else:
+        if not isinstance(method, Cyclable):
+            method = CycledMean(method, forward)
+    elif not isinstance(method, Cyclable):
         raise TypeError(
             f"method is {type(method).__name__}: pass a method with a background, such as "
             "ThreeDVar.of(problem), or one with initialise, analyse and predict."

@@ -25,7 +25,7 @@ from assimilation.observations.operators import LinearObs, identity
 def lorenz63_sakov2012(*, key: Array, n_cycles: int = 1000) -> Twin:
     """Lorenz-63 with all observed every 25 steps of 0.01, R = 2 I.
 
-    Sakov, Oliver & Bertino (2012, section 4a and table 1). The twin has `n_cycles` + 1
+    Sakov, Oliver & Bertino (2012, table 1). The twin has `n_cycles` + 1
     observed times, the first of them at its first step.
     """
     require.count(n_cycles=n_cycles)
@@ -64,7 +64,7 @@ def _lorenz96(every: int, *, key: Array, n_cycles: int = 1000) -> Twin:
 def lorenz96_sakov2008(*, key: Array, n_cycles: int = 1000) -> Twin:
     """Lorenz-96, 40 sites, all observed at every step of 0.05, R = I.
 
-    Sakov & Oke (2008a, section 4c). Observed times as for `lorenz63_sakov2012`.
+    Sakov & Oke (2008a). Observed times as for `lorenz63_sakov2012`.
     """
     return _lorenz96(1, key=key, n_cycles=n_cycles)
 
@@ -72,7 +72,7 @@ def lorenz96_sakov2008(*, key: Array, n_cycles: int = 1000) -> Twin:
 def lorenz96_sakov2012(*, key: Array, n_cycles: int = 1000) -> Twin:
     """The same, observed every 12 steps: far from linear between observations.
 
-    Sakov, Oliver & Bertino (2012, section 4b and table 3).
+    Sakov, Oliver & Bertino (2012, table 3).
     """
     return _lorenz96(12, key=key, n_cycles=n_cycles)
 
@@ -85,7 +85,7 @@ def lorenz96_bocquet2013(*, key: Array, n_cycles: int = 1000) -> Twin:
 def two_level_wilks2005(*, key: Array, n_cycles: int = 1280) -> Twin:
     """Two levels, 8 slow and 256 fast sites; the slow ones observed every 0.05, R = 0.1 I.
 
-    The model is that of Wilks (2005, section 2a), F = 20; the observations are those of
+    The model is that of Wilks (2005), F = 20; the observations are those of
     DAPPER's `mods/LorenzUV/wilks05.py`. The score is that of the whole state.
     """
     require.count(n_cycles=n_cycles)

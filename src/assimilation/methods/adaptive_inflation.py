@@ -27,7 +27,7 @@ class AdaptiveInflation(eqx.Module):
     values. So each time gives an estimate (|d|^2 - N) (m - 1) / tr(S S^T) of the factor, whose
     error has the variance 2 / N ((1 + b f) / b)^2 with b = tr(S S^T) / (m - 1) / N; it is mixed
     with the factor f known so far, whose error is taken to have the `variance` (Miyoshi 2011,
-    eqs. 11-13, here for the whole state at once). The smaller the `variance`, the slower.
+    here for the whole state at once). The smaller the `variance`, the slower.
 
     For windows of one observed time, as `cycle` makes them with `n_steps=None`.
     """

@@ -41,7 +41,7 @@ class EnsembleKalman(MemberFilter):
     After each update the anomalies are multiplied by `inflation`, and then relaxed to
     the spread before it: entry by entry they are rescaled to `relaxation` times the standard
     deviation of the forecast plus 1 - `relaxation` times that of the analysis (Whitaker &
-    Hamill 2012, eq. 2). Both are leaves, to differentiate or batch.
+    Hamill 2012). Both are leaves, to differentiate or batch.
     """
 
     inflation: Parameter = 1.0
@@ -94,7 +94,7 @@ class EnKF(EnsembleKalman):
 
     x_i <- x_i + K (y + e_i - h(x_i)), e_i drawn from N(0, R) and shifted to a mean of
     zero, with K = P H^T (H P H^T + R)^{-1} from the members' own covariance (Burgers, van
-    Leeuwen & Evensen 1998, eq. 15).
+    Leeuwen & Evensen 1998).
     """
 
     def analysed(self, ensemble, key):
@@ -112,7 +112,7 @@ class DEnKF(EnsembleKalman):
     """The deterministic ensemble Kalman filter: anomalies get half the gain.
 
     X <- X - K H X / 2, an approximation of the square root where the correction is small,
-    and one that keeps more spread where it is not (Sakov & Oke 2008a, eq. 13).
+    and one that keeps more spread where it is not (Sakov & Oke 2008a).
     """
 
     def analysed(self, ensemble, key):
@@ -147,7 +147,7 @@ def rotated(transform: Float[Array, "m n"], key: Array) -> Float[Array, "m n"]:
     """The rows of `transform` turned by a random rotation that keeps their mean.
 
     It is uniformly distributed on the rotations and reflections that leave the vector of
-    ones where it is: the others are turned among themselves (Sakov & Oke 2008b, eq. 23).
+    ones where it is: the others are turned among themselves (Sakov & Oke 2008b).
     """
     m = len(transform)
     # A reflection that swaps the direction of the ones and the first axis.

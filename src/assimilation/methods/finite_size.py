@@ -17,7 +17,7 @@ class EnKFN(ETKF):
     Mean and covariance of the forecast are taken as unknown, with Jeffreys' prior, and
     integrated out: what is left is not a Gaussian but a t-like distribution, whose mode is
     found in the space of the members (Bocquet 2011). Its dual is a search in one number
-    zeta (Bocquet, Raanes & Hannart 2015, eqs. 30-38): the smallest value of
+    zeta (Bocquet, Raanes & Hannart 2015): the smallest value of
 
         D(zeta) = d^T (I + S^T S / zeta)^{-1} d + eps zeta - (m + 1) log zeta,
 

@@ -48,7 +48,7 @@ class IEnKS(MemberMethod):
 
     is minimised by Gauss-Newton steps; the members themselves, drawn together by the
     transform T found last, show how the departures change with w, so no adjoint is needed
-    (Bocquet & Sakov 2014, algorithm 1; Sakov, Oliver & Bertino 2012 for one observed time).
+    (Bocquet & Sakov 2014; Sakov, Oliver & Bertino 2012 for one observed time).
     The analysis has the members at its minimum with the covariance of its Hessian.
 
     `lag` steps before the first time of a window is where the state is estimated: with

@@ -39,8 +39,8 @@ class KalmanFilter(Method):
     """The Kalman filter; with a nonlinear model or operator, the extended one.
 
     Between observations x <- M(x) and P <- M' P M'^T + Q; at one, with the weighted
-    departure d and the operator H = R^{-1/2} h' (Kalman 1960, in the form of Jazwinski 1970,
-    theorem 8.1, where M and h are not linear),
+    departure d and the operator H = R^{-1/2} h' (Kalman 1960; Jazwinski 1970 where M and h
+    are not linear),
 
         K = P H^T (H P H^T + I)^{-1},   x <- x - K d,   P <- (I - K H) P (I - K H)^T + K K^T.
 

@@ -28,7 +28,7 @@ class LaggedFourDVar(eqx.Module):
     For windows of one observed time, `every` steps apart. The state is estimated
     `lag * every` steps before the newest observation, and its run to there is the analysis.
     With `all_of_window` each minimisation sees all observations since then, so each of them is
-    used `lag` times (Bocquet & Sakov 2013, section 4); else only the newest, and each is used
+    used `lag` times (Bocquet & Sakov 2013); else only the newest, and each is used
     once. The background moves on with the model; B is that of `method`.
     """
 

@@ -21,7 +21,7 @@ def systematic(log_weights: Float[Array, " m"], key: Array) -> Int[Array, " m"]:
     """The indices (m,) of a systematic resampling: m points, equally far apart, on the weights.
 
     Each particle is drawn as often as its weight says, but for less than one copy
-    (Kitagawa 1996; Douc, Cappe & Moulines 2005, section 2).
+    (Kitagawa 1996; Douc, Cappe & Moulines 2005).
     """
     m = len(log_weights)
     ends = jnp.cumsum(jax.nn.softmax(log_weights))
@@ -36,7 +36,7 @@ class ParticleFilter(MemberFilter):
     weights where less than a share `resample_below` of them is effective. What was drawn
     is spread out: `jitter` times m^{-1 / (D + 4)} times the weighted standard deviations and
     correlations of the particles, the bandwidth that is best for a Gaussian density
-    (Silverman 1986, section 4.3; the regularised filter of Musso, Oudjane & Le Gland 2001).
+    (Silverman 1986; the regularised filter of Musso, Oudjane & Le Gland 2001).
     """
 
     resample_below: float = eqx.field(default=0.5, static=True)
@@ -96,7 +96,7 @@ class OptimalProposalFilter(ParticleFilter):
     comes from and the observation is Gaussian: it is drawn from there, and weighted by
     p(y | x_{t-1}) = N(y; H M(x_{t-1}), H Q H^T + R), which does not depend on the draw. Of all
     proposals that look at one particle this gives the weights the smallest variance
-    (Doucet, Godsill & Andrieu 2000, proposition 2).
+    (Doucet, Godsill & Andrieu 2000).
 
     So the error of a step to an observed time waits for the observation. This holds for
     the step that leads to the prior too: a state of the background gets an error of Q more.
