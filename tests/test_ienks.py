@@ -18,11 +18,12 @@ def moments(members):
     return members.mean(axis=0), np.cov(members.T)
 
 
+@pytest.mark.parametrize("quasi_static", [False, True])
 @pytest.mark.parametrize("full_R", [False, True])
 @pytest.mark.parametrize("rotate", [False, True])
-def test_on_a_linear_model_it_is_the_kalman_smoother(rotate, full_R):
+def test_on_a_linear_model_it_is_the_kalman_smoother(rotate, full_R, quasi_static):
     linear = LinearProblem(1, full_R=full_R)
-    method = da.IEnKS.of(linear.problem, n_members=9, rotate=rotate)
+    method = da.IEnKS.of(linear.problem, n_members=9, rotate=rotate, quasi_static=quasi_static)
     prior = method.initialise(jax.random.key(3))
     linear.x_b, linear.B = moments(prior.states)
     means, covariances = linear.smoother()
@@ -31,7 +32,8 @@ def test_on_a_linear_model_it_is_the_kalman_smoother(rotate, full_R):
     np.testing.assert_allclose(found.x0, means[0], atol=1e-8)
     np.testing.assert_allclose(mean, means[0], atol=1e-8)
     np.testing.assert_allclose(cov, covariances[0], atol=1e-8)
-    assert found.diagnostics.iterations == 2  # the second one finds nothing to change
+    # The second one finds nothing to change.
+    assert found.diagnostics.iterations == (18 if quasi_static else 2)
     np.testing.assert_allclose(found.trajectory(linear.problem.forward, 8), means, atol=1e-8)
 
 
@@ -93,7 +95,7 @@ def test_its_minimum_is_that_of_4dvar_with_the_covariance_of_its_members():
 
 
 def test_inflation_multiplies_the_anomalies_and_work_is_counted():
-    linear = LinearProblem(4)
+    linear = LinearProblem(4, mask=np.ones((9, 3)))
     method = da.IEnKS.of(linear.problem, n_members=9, rotate=False)
     prior = method.initialise(jax.random.key(3))
 
@@ -104,16 +106,20 @@ def test_inflation_multiplies_the_anomalies_and_work_is_counted():
     np.testing.assert_allclose(wide.x0, plain.x0, atol=1e-9)
     np.testing.assert_allclose(wide.members - wide.x0, 1.5 * (plain.members - plain.x0), atol=1e-9)
     assert plain.diagnostics.model_runs == 9 * 3
+    # Twice to each of the times 0 to 8, of which the last is a whole run.
+    in_turn = analysed(replace(method, quasi_static=True))
+    np.testing.assert_allclose(in_turn.diagnostics.model_runs, 9 * (2 * sum(range(9)) / 8 + 1))
     np.testing.assert_allclose(
         plain.diagnostics.normalised_cost,
         2 * plain.diagnostics.cost / linear.mask.sum(),
     )
 
 
-def test_2j_is_that_of_the_smoother():
+@pytest.mark.parametrize("quasi_static", [False, True])
+def test_2j_is_that_of_the_smoother(quasi_static):
     """J at the minimum is half of d^T S^{-1} d, whose expectation is half the observations."""
     linear = LinearProblem(5)
-    method = da.IEnKS.of(linear.problem, n_members=9)
+    method = da.IEnKS.of(linear.problem, n_members=9, quasi_static=quasi_static)
     prior = method.initialise(jax.random.key(3))
     linear.x_b, linear.B = moments(prior.states)
     found = method.analyse(prior, linear.observations, jax.random.key(4))
@@ -124,6 +130,36 @@ def test_2j_is_that_of_the_smoother():
     )
     expected = da.StrongFourDVar.of(problem, rtol=1e-12).solve(linear.observations)
     np.testing.assert_allclose(found.diagnostics.cost, expected.diagnostics.cost, rtol=1e-7)
+
+
+def one_observation(h, value):
+    """One number at one time, seen through `h`; its background is N(0, 1)."""
+    seen = da.Observations((0,), jnp.array([[value]]), da.NonlinearObs(h), 0.1)
+    background = da.Background(jnp.zeros(1), da.scaled_identity(1.0, 1))
+    return da.Problem(LinearProblem(1, size=1).problem.forward, background, seen)
+
+
+def test_a_step_that_goes_too_far_is_halved():
+    """Seen through a step that is steep between flat parts, Gauss-Newton runs away."""
+    problem = one_observation(lambda x: jnp.arctan(6 * x), 1.2)
+    method = da.IEnKS.of(problem, n_iterations=40, tol=1e-9)
+    prior = da.Members.alike(0.05 * jnp.array([[-1.5], [-0.5], [0.5], [1.5]]) - 1.0)
+    found = method.analyse(prior, problem.observations, jax.random.key(0))
+    states = jnp.linspace(-2, 2, 4001)
+    spread = prior.states.var(ddof=1)
+    J = (states + 1.0) ** 2 / (2 * spread) + (jnp.arctan(6 * states) - 1.2) ** 2 / (2 * 0.1**2)
+    assert found.diagnostics.converged
+    np.testing.assert_allclose(found.x0[0], states[J.argmin()], atol=0.02)
+    np.testing.assert_allclose(found.diagnostics.cost, J.min(), rtol=0.02)
+
+
+def test_members_that_overflow_stay_where_they_are_and_are_reported():
+    problem = one_observation(lambda x: jnp.exp(jnp.exp(9 * x + 9)), 1.0)
+    method = da.IEnKS.of(problem, rotate=False)
+    prior = method.initialise(jax.random.key(3))
+    found = method.analyse(prior, problem.observations, jax.random.key(4))
+    np.testing.assert_allclose(found.members, prior.states, atol=1e-12)
+    assert jnp.isinf(found.diagnostics.cost) and not found.diagnostics.converged
 
 
 def test_bad_settings_name_the_fix(untyped):

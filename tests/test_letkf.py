@@ -182,3 +182,15 @@ def test_bad_settings_name_the_fix(untyped):
         letkf(full, observed, 1.0).solve(full.observations)
     with pytest.raises(ValueError, match="the values of one time has shape"):
         letkf(linear, observed[:3], 1.0).solve(linear.observations)
+
+
+def test_a_localisation_is_built_the_same_under_jit():
+    ring = da.Ring(6, (1,))
+
+    def weights():
+        place = da.Localisation.on_ring(ring, np.array([0, 3]), 1.5)
+        return place.weights(place.state[1], place.neighbours[1])
+
+    np.testing.assert_allclose(jax.jit(weights)(), weights())
+    with pytest.raises(TypeError, match="state is traced: build the localisation outside"):
+        jax.jit(lambda x: da.Localisation(x, x, 1.5).radius)(jnp.arange(3.0))

@@ -37,17 +37,15 @@ class Localisation(eqx.Module):
         require.positive(radius=radius)
         if period is not None:
             require.positive(period=period)
-        self.state = _coordinates(state=state)
-        self.observed = _coordinates(observed=observed)
-        require.shape(("N", self.state.shape[1]), observed=self.observed)
+        state, observed = _coordinates(state=state), _coordinates(observed=observed)
+        require.shape(("N", state.shape[1]), observed=observed)
+        self.state, self.observed = jnp.asarray(state, float), jnp.asarray(observed, float)
         self.radius, self.period = radius, period
         reach = radius if reach is None else reach
         if not require.is_concrete(reach):
             raise TypeError("radius is traced: pass reach=, a number that it will not exceed.")
         require.positive(reach=reach)
-        self.neighbours = jnp.asarray(
-            _within(np.asarray(self.state), np.asarray(self.observed), 2 * float(reach), period)
-        )
+        self.neighbours = jnp.asarray(_within(state, observed, 2 * float(reach), period))
 
     @classmethod
     def on_ring(
@@ -133,10 +131,13 @@ def ring_taper(n_sites: int, length: float) -> Float[np.ndarray, " n_sites"]:
     return taper / taper[0]
 
 
-def _coordinates(**arguments) -> Float[Array, "n k"]:
-    """Coordinates (n, k), from places on a line (n,) too."""
+def _coordinates(**arguments) -> Float[np.ndarray, "n k"]:
+    """Coordinates (n, k), from places on a line (n,) too; not traced, as they say who is near."""
     ((name, value),) = arguments.items()
-    value = require.array(name, value)
+    if not require.is_concrete(value):
+        raise TypeError(f"{name} is traced: build the localisation outside of jit and vmap.")
+    require.array(name, value)
+    value = np.asarray(value, float)
     value = value[:, None] if value.ndim == 1 else value
     require.shape(("n", "k"), **{name: value})
     require.finite(**{name: value})

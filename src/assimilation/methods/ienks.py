@@ -19,8 +19,9 @@ from assimilation.observations.window import Observations
 class SmootherDiagnostics(NamedTuple):
     """How the iterations of an ensemble smoother went.
 
-    `cost` is that of the analysis, `normalised_cost` 2 J / n_obs; `model_runs` counts
-    integrations over the window and its lag, one a member and iteration.
+    `cost` is that of the analysis, `normalised_cost` 2 J / n_obs; infinite if the prior
+    members overflow on their way to the observations, which then change nothing.
+    `model_runs` counts integrations over the window and its lag, one a member and iteration.
     """
 
     cost: Float[Array, ""]
@@ -35,8 +36,8 @@ class _Search(NamedTuple):
     transform: Float[Array, "m m"]
     inverse: Float[Array, "m m"]
     cost: Float[Array, ""]
+    step: Float[Array, " m"]
     iterations: Int[Array, ""]
-    step: Float[Array, ""]
 
 
 class IEnKS(MemberMethod):
@@ -48,14 +49,17 @@ class IEnKS(MemberMethod):
 
     is minimised by Gauss-Newton steps; the members themselves, drawn together by the
     transform T found last, show how the departures change with w, so no adjoint is needed
-    (Bocquet & Sakov 2014; Sakov, Oliver & Bertino 2012 for one observed time).
+    (Bocquet & Sakov 2014; Sakov, Oliver & Bertino 2012 for one observed time). A step after
+    which the cost is higher, or not finite, is halved.
     The analysis has the members at its minimum with the covariance of its Hessian.
 
     `lag` steps before the first time of a window is where the state is estimated: with
     `lag` equal to the steps between observed times, and windows of one time each, this is the
     iterative ensemble Kalman filter (IEnKF). Whatever the lag, each observation is used once.
     With a lag the prior stands `lag` steps earlier too. At most `n_iterations` steps are made,
-    until the weights change by less than `tol`.
+    until the weights change by less than `tol`. `quasi_static` uses the observed times
+    of a window one after another, each from the members that the one before has left: for windows
+    so long that the prior members fill the attractor (Fillion, Bocquet & Gratton 2018).
     `inflation` multiplies the analysed anomalies; `rotate` as for `ETKF`.
     """
 
@@ -64,6 +68,7 @@ class IEnKS(MemberMethod):
     n_iterations: int = eqx.field(default=10, static=True)
     tol: float = eqx.field(default=1e-3, static=True)
     rotate: bool = eqx.field(default=True, static=True)
+    quasi_static: bool = eqx.field(default=False, static=True)
 
     def __check_init__(self):
         require.positive(inflation=self.inflation, tol=self.tol)
@@ -71,9 +76,9 @@ class IEnKS(MemberMethod):
         require.count(n_iterations=self.n_iterations)
 
     def departures(
-        self, states: Float[Array, "m D"], observations: Observations
+        self, states: Float[Array, "m D"], observations: Observations, rows: Int[Array, " n"]
     ) -> Float[Array, "m n_N"]:
-        """R^{-1/2} (h(x) - y) of each member at all rows, as one vector each."""
+        """R^{-1/2} (h(x) - y) of each member at the `rows`, as one vector each."""
         times = jnp.array(observations.times)
         inverse_root = observations.inverse_root()
 
@@ -84,57 +89,72 @@ class IEnKS(MemberMethod):
             seen = jax.vmap(lambda x: observations.departure(i, x, inverse_root))(states)
             return (states, self.lag + times[i]), seen
 
-        start = (states, jnp.zeros((), times.dtype))
-        _, seen = jax.lax.scan(row, start, jnp.arange(len(times)))
+        _, seen = jax.lax.scan(row, (states, jnp.zeros((), times.dtype)), rows)
         return jnp.moveaxis(seen, 0, 1).reshape(len(states), -1)
+
+    def search(
+        self, states: Float[Array, "m D"], observations: Observations, rows: Int[Array, " n"]
+    ) -> tuple[Float[Array, "m D"], _Search]:
+        """The members (m, D) that the observations of the `rows` leave, and how it went."""
+        mean = states.mean(axis=0)
+        X = states - mean
+        m = len(X)
+        eye = jnp.eye(m, dtype=X.dtype)
+
+        def members(weights, transform):
+            return mean + weights @ X + transform @ X
+
+        def improve(last):
+            weights = last.weights + last.step
+            seen = self.departures(members(weights, last.transform), observations, rows)
+            departure = seen.mean(axis=0)
+            S = last.inverse @ (seen - departure)
+            cost = 0.5 * departure @ departure + 0.5 * (m - 1) * weights @ weights
+            # The transform is that of the Hessian: H^{-1} = T T / (m - 1).
+            T = inverse_square_root(eye + S @ S.T / (m - 1))
+            step = -T @ (T @ (S @ departure / (m - 1) + weights))
+            # S S^T / (m - 1) + I = T^{-2}, so T^{-1} = T (I + S S^T / (m - 1)).
+            inverse = T + T @ (S @ S.T) / (m - 1)
+            better = _Search(weights, T, inverse, cost, step, last.iterations + 1)
+            shorter = last._replace(step=last.step / 2, iterations=last.iterations + 1)
+            accept = jnp.isfinite(cost) & (cost <= last.cost)
+            return jax.tree.map(lambda a, b: jnp.where(accept, a, b), better, shorter)
+
+        nowhere = jnp.zeros(m, X.dtype)
+        start = _Search(
+            nowhere, eye, eye, jnp.asarray(jnp.inf, X.dtype), nowhere, jnp.zeros((), jnp.int32)
+        )
+
+        def goes_on(search):
+            far = jnp.sum(search.step**2) > self.tol**2
+            return (search.iterations < self.n_iterations) & (far | (search.iterations == 0))
+
+        found = jax.lax.while_loop(goes_on, improve, start)
+        return members(found.weights, found.transform), found
 
     @eqx.filter_jit
     def analyse(self, prior: Members, observations: Observations, key: Array) -> Analysis:
         """One window. Members and `x0` stand at its first time, the `carry` `lag` steps earlier."""
         self.check_observations(observations)
-        mean = prior.states.mean(axis=0)
-        X = prior.states - mean
-        m = len(X)
-        eye = jnp.eye(m, dtype=X.dtype)
-
-        def members(search):
-            return mean + search.weights @ X + search.transform @ X
-
-        def improve(search):
-            seen = self.departures(members(search), observations)
-            departure = seen.mean(axis=0)
-            S = search.inverse @ (seen - departure)
-            cost = 0.5 * departure @ departure + 0.5 * (m - 1) * search.weights @ search.weights
-            # The transform is that of the Hessian: H^{-1} = T T / (m - 1).
-            T = inverse_square_root(eye + S @ S.T / (m - 1))
-            gradient = S @ departure / (m - 1) + search.weights
-            step = -T @ (T @ gradient)
-            # S S^T / (m - 1) + I = T^{-2}, so T^{-1} = T (I + S S^T / (m - 1)).
-            inverse = T + T @ (S @ S.T) / (m - 1)
-            size = jnp.sqrt(jnp.sum(step**2))
-            return _Search(search.weights + step, T, inverse, cost, search.iterations + 1, size)
-
-        start = _Search(
-            jnp.zeros(m, X.dtype),
-            eye,
-            eye,
-            jnp.asarray(jnp.inf, X.dtype),
-            jnp.zeros((), jnp.int32),
-            jnp.asarray(jnp.inf, X.dtype),
+        rows = jnp.arange(len(observations.times))
+        groups = rows[:, None] if self.quasi_static else rows[None]
+        members, found = jax.lax.scan(
+            lambda states, rows: self.search(states, observations, rows), prior.states, groups
         )
-        found = jax.lax.while_loop(
-            lambda s: (s.iterations < self.n_iterations) & (s.step > self.tol), improve, start
-        )
-        T = rotated(found.transform, key) if self.rotate else found.transform
-        analysed = mean + found.weights @ X + self.inflation * (T @ X)
+        mean = members.mean(axis=0)
+        anomalies = rotated(members - mean, key) if self.rotate else members - mean
+        analysed = mean + self.inflation * anomalies
         now = self.ahead(analysed, self.lag)
-        runs = (found.iterations + 1) * m
+        # How far each group is run, in runs to the last observed time.
+        steps = self.lag + jnp.array(observations.times)[groups[:, -1]]
+        share = jnp.where(steps[-1] > 0, steps / jnp.maximum(steps[-1], 1), 1)
+        cost = found.cost.sum()
         diagnostics = SmootherDiagnostics(
-            found.cost,
-            found.iterations,
-            found.step <= self.tol,
-            2 * found.cost / observations.mask.sum(),
-            runs.astype(X.dtype),
+            cost,
+            found.iterations.sum(),
+            jnp.all((jnp.linalg.norm(found.step, axis=-1) <= self.tol) & jnp.isfinite(found.cost)),
+            2 * cost / observations.mask.sum(),
+            ((share @ found.iterations + 1) * len(members)).astype(mean.dtype),
         )
         return Analysis(now.mean(axis=0), members=now, diagnostics=diagnostics, carry=analysed)
 
