@@ -159,7 +159,8 @@ def test_members_that_overflow_stay_where_they_are_and_are_reported():
     prior = method.initialise(jax.random.key(3))
     found = method.analyse(prior, problem.observations, jax.random.key(4))
     np.testing.assert_allclose(found.members, prior.states, atol=1e-12)
-    assert jnp.isinf(found.diagnostics.cost) and not found.diagnostics.converged
+    assert jnp.isinf(found.diagnostics.cost)
+    assert not found.diagnostics.converged
 
 
 def test_bad_settings_name_the_fix(untyped):
