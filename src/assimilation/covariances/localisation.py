@@ -5,6 +5,7 @@ One tool for three uses: local analyses of members (LETKF), tapered ensemble cov
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -37,8 +38,10 @@ class Localisation(eqx.Module):
         require.positive(radius=radius)
         if period is not None:
             require.positive(period=period)
-        self.state = _coordinates(state=state)
-        self.observed = _coordinates(observed=observed)
+        # Under `jit` too, where and how many are numbers.
+        with jax.ensure_compile_time_eval():
+            self.state = _coordinates(state=state)
+            self.observed = _coordinates(observed=observed)
         require.shape(("N", self.state.shape[1]), observed=self.observed)
         self.radius, self.period = radius, period
         reach = radius if reach is None else reach
