@@ -112,6 +112,7 @@ TABLE = {
         ("jnp.where(neighbours >= 0, gaspari", "jnp.where(True, gaspari",
          f"{LETKF} -k grow_with_distance"),
         ("2 * float(reach), period", "float(reach), period", f"{LETKF} -k round_the_ring"),
+        ("with jax.ensure_compile_time_eval():", "if True:", f"{LETKF} -k is_traced"),
         ("np.arange(size) / size", "np.arange(size)", f"{LETKF} -k round_the_ring"),
         ("taper / taper[0]", "taper", "test_ring_covariance.py -k every_length"),
         ("(5 / 8 + r * (1 / 2 - r / 4))", "(5 / 8 + r * (1 / 2 - r / 5))",
