@@ -116,6 +116,24 @@ def test_the_radius_is_learned_by_gradient_through_the_filter():
     assert abs(slope) > 1e-3
 
 
+def test_a_localisation_can_be_built_where_its_radius_is_traced():
+    ring, observed = da.Ring(12, (1,)), np.array([0, 2, 3, 7, 10])
+
+    @jax.jit
+    def weights(radii):
+        def of(radius):
+            place = da.Localisation.on_ring(ring, observed, radius, reach=4.0)
+            return place.weights(place.state[1], place.neighbours[1]), place.neighbours[1]
+
+        return jax.lax.map(of, radii)
+
+    for radius, found, neighbours in zip((1.5, 3.0), *weights(jnp.array([1.5, 3.0])), strict=True):
+        outside = da.Localisation.on_ring(ring, observed, radius, reach=4.0)
+        np.testing.assert_array_equal(neighbours, outside.neighbours[1])
+        expected = outside.weights(outside.state[1], outside.neighbours[1])
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_neighbours_are_those_within_reach_round_the_ring():
     ring = da.Ring(9, (1, 2))
     places = ring_coordinates(ring)[:, 0]

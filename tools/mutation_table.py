@@ -112,6 +112,7 @@ TABLE = {
         ("jnp.where(neighbours >= 0, gaspari", "jnp.where(True, gaspari",
          f"{LETKF} -k grow_with_distance"),
         ("2 * float(reach), period", "float(reach), period", f"{LETKF} -k round_the_ring"),
+        ("with jax.ensure_compile_time_eval():", "if True:", f"{LETKF} -k is_traced"),
         ("np.arange(size) / size", "np.arange(size)", f"{LETKF} -k round_the_ring"),
         ("_within(state, observed, 2", "_within(self.state, self.observed, 2",
          f"{LETKF} -k under_jit"),
