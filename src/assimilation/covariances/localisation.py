@@ -5,7 +5,6 @@ One tool for three uses: local analyses of members (LETKF), tapered ensemble cov
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int

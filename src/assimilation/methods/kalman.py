@@ -190,12 +190,14 @@ def kalman_update(
     P = _semidefinite(prior.covariance)
     PHt = P @ H.T
     factor = jax.scipy.linalg.cho_factor(H @ PHt + jnp.eye(len(H)), lower=True)
-    K = jax.scipy.linalg.cho_solve(factor, PHt.T).T
+    # Solved at once: batches of two triangular solves side by side can block JAX 0.10 on CPUs.
+    solved = jax.scipy.linalg.cho_solve(factor, jnp.column_stack([PHt.T, departure]))
+    K = solved[:, :-1].T
     kept = jnp.eye(len(prior.mean)) - K @ H
     covariance = kept @ P @ kept.T + K @ K.T
     mean = prior.mean - K @ departure
     half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor[0])))
-    surprise = -departure @ jax.scipy.linalg.cho_solve(factor, departure) / 2 - half_log_det
+    surprise = -departure @ solved[:, -1] / 2 - half_log_det
     return MeanAndCovariance(mean, covariance), surprise
 
 

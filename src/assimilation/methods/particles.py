@@ -128,13 +128,18 @@ class OptimalProposalFilter(ParticleFilter):
         A = H @ root
         # Given the observation, the whitened error has the covariance I - A^T S^{-1} A.
         factor = jnp.linalg.cholesky(A @ A.T + jnp.eye(len(A), dtype=A.dtype))
-        half = jax.scipy.linalg.solve_triangular(factor, A, lower=True)
-        innovations = jax.scipy.linalg.solve_triangular(factor, seen.T, lower=True).T
         k_error, k_noise = jax.random.split(key)
         # A draw of it: an unconditional error, corrected by a perturbed observation.
         error = jax.random.normal(k_error, (len(seen), root.shape[1]), seen.dtype)
         noise = jax.random.normal(k_noise, seen.shape, seen.dtype)
-        expected = jax.scipy.linalg.solve_triangular(factor, (error @ A.T + noise).T, lower=True).T
-        error = error - (innovations + expected) @ half
+        expected = (error @ A.T + noise).T
+        # Solved at once: batches of triangular solves side by side can block JAX 0.10 on CPUs.
+        columns = jnp.concatenate([A, seen.T, expected], axis=1)
+        solved = jax.scipy.linalg.solve_triangular(factor, columns, lower=True)
+        half, innovations, expected = jnp.split(
+            solved, [A.shape[1], A.shape[1] + len(seen)], axis=1
+        )
+        innovations = innovations.T
+        error = error - (innovations + expected.T) @ half
         log_weights = jax.nn.log_softmax(prior.log_weights - 0.5 * jnp.sum(innovations**2, axis=1))
         return Members(prior.states + error @ root.T, log_weights), effective_size(log_weights)
