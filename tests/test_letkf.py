@@ -1,5 +1,6 @@
 """Local analyses: the global one where all is near, and nothing from what is far."""
 
+import re
 from dataclasses import replace
 
 import equinox as eqx
@@ -35,11 +36,13 @@ def letkf(linear, observed, radius, **settings):
     return da.LETKF.of(linear.problem, localisation=place, **settings)
 
 
-def test_with_everything_near_it_is_the_transform_filter():
+@pytest.mark.parametrize("n_members", [4, 5, 6, 9])
+def test_with_everything_near_it_is_the_transform_filter(n_members):
+    """By the system of the members, or that of the five observations, whichever is smaller."""
     linear, observed = ring_problem(n_steps=4)
     for rotate in (False, True):
-        local = letkf(linear, observed, 1e6, rotate=rotate)
-        whole = da.ETKF.of(linear.problem, n_members=6, rotate=rotate)
+        local = letkf(linear, observed, 1e6, rotate=rotate, n_members=n_members)
+        whole = da.ETKF.of(linear.problem, n_members=n_members, rotate=rotate)
         found, expected = (m.solve(linear.observations) for m in (local, whole))
         np.testing.assert_allclose(found.states, expected.states, atol=1e-8)
         np.testing.assert_allclose(found.members, expected.members, atol=1e-8)
@@ -83,15 +86,17 @@ def test_what_is_out_of_reach_changes_nothing():
     np.testing.assert_allclose(before[:, 3], np.asarray(prior.states)[:, 3], atol=1e-12)
 
 
-def test_missing_values_and_batches_of_sites_change_nothing():
-    linear, observed = ring_problem(n_steps=3)
+@pytest.mark.parametrize("n_sites", [12, 13])  # in equal batches, or with the last filled up
+def test_missing_values_and_batches_of_sites_change_nothing(n_sites):
+    linear, observed = ring_problem(n_sites, n_steps=3)
     linear.mask[1, 2], linear.mask[2] = 0, 0
     linear.obs *= linear.mask
     method = letkf(linear, observed, 2.0)
     prior, key = method.initialise(jax.random.key(2)), jax.random.key(3)
     found = method.analyse(prior, linear.observations, key)
-    in_fives = replace(method, batch_size=5).analyse(prior, linear.observations, key)
-    np.testing.assert_allclose(in_fives.members, found.members, atol=1e-10)
+    for size in (1, 4, 5):
+        cut = replace(method, batch_size=size).analyse(prior, linear.observations, key)
+        np.testing.assert_allclose(cut.members, found.members, atol=1e-10)
     strange = eqx.tree_at(
         lambda o: o.values,
         linear.observations,
@@ -157,6 +162,19 @@ def test_neighbours_in_a_plane():
         np.testing.assert_allclose(
             weights, da.gaspari_cohn(away[i][away[i] <= 0.3] / 0.15), atol=1e-9
         )
+
+
+def largest_eigenproblem(n_members):
+    linear, observed = ring_problem()
+    method = letkf(linear, observed, 1e6, n_members=n_members)
+    prior = jax.eval_shape(method.initialise, jax.random.key(0))
+    analyse = jax.make_jaxpr(lambda p: method.analyse(p, linear.observations, jax.random.key(1)).x0)
+    found = re.findall(r"f64\[(?:\d+,)?(\d+),\d+\] \w+:f64\[[\d,]+\] = eigh", str(analyse(prior)))
+    return max(map(int, found))
+
+
+def test_the_smaller_system_is_solved():
+    assert [largest_eigenproblem(m) for m in (4, 5, 6, 30)] == [4, 5, 5, 5]
 
 
 def temporaries(n_sites):

@@ -105,6 +105,10 @@ TABLE = {
         ("seen[neighbours].T * root", "seen[neighbours].T * weight",
          f"{LETKF} -k grow_with_distance"),
         ("if observations.error.ndim == 3:", "if False:", f"{LETKF} -k bad_settings"),
+        ("if n >= m:", "if True:", f"{LETKF} -k smaller_system"),
+        ("solve(A + A @ T, Sx", "solve(A + T, Sx", f"{LETKF} -k transform_filter"),
+        ("reshape(-1, *a.shape[2:])[:n]", "reshape(-1, *a.shape[2:])[-n:]",
+         f"{LETKF} -k batches_of_sites"),
     ],
     "covariances/localisation.py": [
         ("jnp.minimum(apart % period, period - apart % period)", "apart",
