@@ -66,6 +66,26 @@ def test_4dvar_takes_it_for_the_matrix_that_it_is(method):
     np.testing.assert_allclose(found.x0, expected.x0, atol=1e-7)
 
 
+@pytest.mark.parametrize("method", [da.IncrementalFourDVar, da.StrongFourDVar])
+def test_4dvar_takes_one_that_is_localised_on_a_ring(method):
+    """Its gradient is a product with the transposed root, and so with that of a ring covariance."""
+    from assimilation.covariances.localisation import ring_taper
+
+    linear = LinearProblem(2, size=6)
+    taper = ring_taper(6, 1.5)
+    C = RingCovariance(jnp.fft.rfft(jnp.asarray(taper)).real[:, None, None] + 0j, da.Ring(6, (1,)))
+    B, _ = hybrid(0.6, correlated=False)
+    apart = (np.arange(6)[:, None] - np.arange(6)) % 6
+    members = np.asarray(B.anomalies.T @ B.anomalies / 3) * taper[apart]
+    matrix = 0.4 * B.static.as_matrix() + 0.6 * members
+    settings = {"rtol": 1e-12} | ({"inner_rtol": 1e-10} if method is da.IncrementalFourDVar else {})
+    found, expected = (
+        method.of(linear.problem, prior_cov_op=cov, **settings).solve(linear.observations)
+        for cov in (replace(B, correlation=C), da.dense(matrix))
+    )
+    np.testing.assert_allclose(found.x0, expected.x0, atol=1e-7)
+
+
 def hybrid_method(linear, weight, **settings):
     return da.HybridFourDVar(
         da.StrongFourDVar.of(linear.problem, rtol=1e-12),

@@ -82,7 +82,9 @@ class RingCovariance(AbstractCovariance):
         waves = jnp.fft.rfft(vector[index], axis=0)
         waves = jnp.einsum("wab,wb->wa", self.spectrum, waves)
         by_site = jnp.fft.irfft(waves, n=self.ring.n_sites, axis=0)
-        return jnp.zeros_like(vector).at[index].set(by_site.astype(vector.dtype))
+        # Each entry has one place; said, because the transpose of a product needs to know.
+        back = jnp.zeros_like(vector).at[index]
+        return back.set(by_site.astype(vector.dtype), unique_indices=True)
 
     def in_structure(self):
         size = self.ring.size
