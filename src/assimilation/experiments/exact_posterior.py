@@ -1,5 +1,6 @@
 """The exact posterior of one window: weighted particles, and long chains where these fail."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation import require
-from assimilation.methods.ensemble import EnsembleOfFourDVars, hessian_factor
+from assimilation.methods.ensemble import hessian_factor
 from assimilation.methods.ensemble_filter import Members
 from assimilation.methods.four_d_var import StrongFourDVar
 from assimilation.methods.growing_window import grown, last_row
@@ -213,9 +214,9 @@ def long_chains(
     n_leaps: int = 6,
     acceptance: float = 0.8,
 ) -> Chains:
-    """Hamiltonian Monte Carlo in the posterior of one window, from an ensemble of 4DVars.
+    """Hamiltonian Monte Carlo in the posterior of one window (Duane et al. 1987).
 
-    Steps of `n_leaps` leaps go along the gradient of the cost, in a control space in which
+    Each chain begins at a 4DVar of its own, with perturbed background and observations. Steps of `n_leaps` leaps go along the gradient of the cost, in a control space in which
     the Gaussian at the mode is the standard one. The first half of the `n_steps`, in which the
     step size settles at an `acceptance`, is not kept. Whether the chains have met is for `r_hat`
     to say: believe none of them where it is above 1.05, say. Raises as `exact_posterior` does.
@@ -227,11 +228,18 @@ def long_chains(
     method = StrongFourDVar.of(problem)
     window = method.window(problem.observations)
     k_members, k_steps = jax.random.split(key)
-    mode = method.solve(problem.observations).x0
-    members = EnsembleOfFourDVars(method, n_members=n_chains, key=k_members)
-    starts = jax.vmap(window.control_of)(members.solve(problem.observations, mode).members)
-    centre = window.control_of(mode)
+    centre = window.control_of(method.solve(problem.observations).x0)
     U = hessian_factor(window, centre)
+
+    def first(key):
+        k_background, k_noise = jax.random.split(key)
+        draw = jax.random.normal(k_background, centre.shape, centre.dtype)
+        noise = jax.random.normal(k_noise, problem.observations.values.shape, centre.dtype)
+        # Each grows its window from its own background, and may end in a valley of its own.
+        own = replace(method, prior_mean=window.initial_state(draw), n_starts=1)
+        return window.control_of(own.solve(problem.observations.with_errors(noise)).x0)
+
+    starts = jax.lax.map(first, jax.random.split(k_members, n_chains))
 
     def control(z):
         return centre + jax.scipy.linalg.solve_triangular(U, z)
