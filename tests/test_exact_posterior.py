@@ -125,7 +125,8 @@ def test_chains_that_have_not_met_say_so(key):
     """Two humps with a wall between them: each chain knows one."""
     found = da.long_chains(squares([0.3], [9.0]), 100, key=key, n_chains=32)
     sides = np.asarray(found.states[..., 0] > 0)
-    assert np.all(sides == sides[0]) and 0 < sides[0].sum() < 32
+    assert np.all(sides == sides[0])
+    assert 0 < sides[0].sum() < 32
     assert float(found.r_hat[0]) > 2
     assert float(found.effective_size[0]) < 70
 

@@ -216,10 +216,11 @@ def long_chains(
 ) -> Chains:
     """Hamiltonian Monte Carlo in the posterior of one window (Duane et al. 1987).
 
-    Each chain begins at a 4DVar of its own, with perturbed background and observations. Steps of `n_leaps` leaps go along the gradient of the cost, in a control space in which
-    the Gaussian at the mode is the standard one. The first half of the `n_steps`, in which the
-    step size settles at an `acceptance`, is not kept. Whether the chains have met is for `r_hat`
-    to say: believe none of them where it is above 1.05, say. Raises as `exact_posterior` does.
+    Each chain begins at a 4DVar of its own, with perturbed background and observations.
+    Steps of `n_leaps` leaps go along the gradient of the cost, in a control space in which the
+    Gaussian at the mode is the standard one. The first half of the `n_steps`, in which the
+    step size settles at an `acceptance`, is not kept. Whether the chains have met is for
+    `r_hat` to say: do not use them where it is far above 1. Raises as `exact_posterior` does.
     """
     _check(problem, key)
     require.count(4, n_steps=n_steps)
