@@ -216,7 +216,8 @@ def long_chains(
 ) -> Chains:
     """Hamiltonian Monte Carlo in the posterior of one window (Duane et al. 1987).
 
-    Each chain begins at a 4DVar of its own, with perturbed background and observations.
+    Each chain begins at a 4DVar of its own, with perturbed background and observations, in
+    whatever valley that finds, unless that valley is too high to have any mass.
     Steps of `n_leaps` leaps go along the gradient of the cost, in a control space in which the
     Gaussian at the mode is the standard one. The first half of the `n_steps`, in which the
     step size settles at an `acceptance`, is not kept. Whether the chains have met is for
@@ -229,16 +230,24 @@ def long_chains(
     method = StrongFourDVar.of(problem)
     window = method.window(problem.observations)
     k_members, k_steps = jax.random.split(key)
-    centre = window.control_of(method.solve(problem.observations).x0)
-    U = hessian_factor(window, centre)
+    mode = method.solve(problem.observations).x0
+    centre = window.control_of(mode)
+    U, lowest = hessian_factor(window, centre), _cost(window, centre)
 
     def first(key):
         k_background, k_noise = jax.random.split(key)
         draw = jax.random.normal(k_background, centre.shape, centre.dtype)
         noise = jax.random.normal(k_noise, problem.observations.values.shape, centre.dtype)
-        # Each grows its window from its own background, and may end in a valley of its own.
         own = replace(method, prior_mean=window.initial_state(draw), n_starts=1)
-        return window.control_of(own.solve(problem.observations.with_errors(noise)).x0)
+        seen = problem.observations.with_errors(noise)
+        # Each grows its window from its own background, and may end in a valley of its own.
+        chi = window.control_of(own.solve(seen).x0)
+        # A draw lies half a unit a dimension above the minimum. Much higher there is no mass.
+        return jax.lax.cond(
+            _cost(window, chi) < lowest + 2 * centre.size,
+            lambda: chi,
+            lambda: window.control_of(own.solve(seen, mode).x0),
+        )
 
     starts = jax.lax.map(first, jax.random.split(k_members, n_chains))
 
