@@ -242,9 +242,10 @@ def long_chains(
         seen = problem.observations.with_errors(noise)
         # Each grows its window from its own background, and may end in a valley of its own.
         chi = window.control_of(own.solve(seen).x0)
-        # A draw lies half a unit a dimension above the minimum. Much higher there is no mass.
+        # The cost of a draw lies half its chi-square above the minimum. Higher there is no mass.
+        half = centre.size / 2
         return jax.lax.cond(
-            _cost(window, chi) < lowest + 2 * centre.size,
+            _cost(window, chi) < lowest + half + 3 * half**0.5,
             lambda: chi,
             lambda: window.control_of(own.solve(seen, mode).x0),
         )
@@ -278,7 +279,7 @@ def long_chains(
         taken = jax.random.uniform(k_accept, chance.shape, z.dtype) < chance
         z = jnp.where(taken[:, None], z_new, z)
         gradient = jnp.where(taken[:, None], gradient_new, gradient)
-        settling = 0.5 * (chance.mean() - acceptance) / jnp.sqrt(1.0 + number)
+        settling = (chance.mean() - acceptance) / jnp.sqrt(1.0 + number)
         log_size = log_size + jnp.where(number < n_steps // 2, settling, 0)
         return (z, jnp.where(taken, cost_new, cost), gradient, log_size), (z, chance.mean())
 
