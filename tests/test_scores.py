@@ -9,6 +9,7 @@ from scipy.stats import norm
 from assimilation import (
     coverage,
     crps,
+    energy_score,
     rank_histogram,
     ranks,
     rmse,
@@ -39,6 +40,29 @@ def test_crps_of_samples_has_the_closed_form_as_its_mean(key):
     z = (truth - 2) / 3
     expected = 3 * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - np.pi**-0.5)
     np.testing.assert_allclose(crps(members, truth), expected, atol=0.05)
+
+
+def test_the_energy_score_is_the_mean_over_pairs_and_the_crps_of_one_number(key, float64):
+    k_members, k_truth = jax.random.split(key)
+    members = jax.random.normal(k_members, (7, 4, 3))
+    truth = jax.random.normal(k_truth, (4, 3))
+    norm = np.linalg.norm
+    pairs = norm(members[:, None] - members[None], axis=-1).sum((0, 1)) / (7 * 6)
+    expected = norm(members - truth, axis=-1).mean(0) - pairs / 2
+    np.testing.assert_allclose(energy_score(members, truth), expected, atol=1e-12)
+    one = energy_score(members[..., :1], truth[..., :1])
+    np.testing.assert_allclose(one, crps(members, truth)[:, 0], atol=1e-12)
+
+
+def test_the_energy_score_is_proper(key):
+    """On average nothing beats the distribution that the truth is from."""
+    k_truth, k_members = jax.random.split(key)
+    truth = jax.random.normal(k_truth, (4000, 3))
+    members = jax.random.normal(k_members, (30, 4000, 3))
+    right = energy_score(members, truth)
+    for wrong in (0.7 * members, 1.4 * members, members + 0.3):
+        worse = np.asarray(energy_score(wrong, truth) - right)
+        assert worse.mean() > 3 * worse.std() / np.sqrt(worse.size)
 
 
 @pytest.mark.parametrize("n_members", [2, 5, 40])
@@ -112,6 +136,8 @@ def test_bad_arguments_are_named():
     members, truth = jnp.zeros((4, 3)), jnp.zeros(3)
     with pytest.raises(ValueError, match="samples has shape"):
         crps(members, jnp.zeros(5))
+    with pytest.raises(ValueError, match="samples has 1 members"):
+        energy_score(members[:1], truth)
     with pytest.raises(ValueError, match="samples has 1 members"):
         spread_error_ratio(members[:1], truth)
     with pytest.raises(ValueError, match="n_bins=3 does not divide"):

@@ -10,6 +10,12 @@ from assimilation.covariances.ring_covariance import RingCovariance
 from assimilation.covariances.roots import square_root
 from assimilation.covariances.structured import EachTime, LowRank, dense, scaled, scaled_identity
 from assimilation.experiments.cycling import Cyclable, Cycle, cycle
+from assimilation.experiments.exact_posterior import (
+    Chains,
+    ExactPosterior,
+    exact_posterior,
+    long_chains,
+)
 from assimilation.experiments.generators import (
     climatology_l63,
     climatology_l96,
@@ -34,6 +40,7 @@ from assimilation.experiments.scores import (
     RankHistogram,
     coverage,
     crps,
+    energy_score,
     rank_histogram,
     ranks,
     rmse,

@@ -7,6 +7,7 @@ shows.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -66,6 +67,22 @@ def crps(samples: Float[Array, "n ..."], truth: Float[Array, "..."]) -> Float[Ar
     weight = (2 * jnp.arange(1, n + 1, dtype=ordered.dtype) - n - 1) / (n * (n - 1))
     half_distance = jnp.tensordot(weight, ordered, axes=1)
     return jnp.mean(jnp.abs(samples - truth), axis=0) - half_distance
+
+
+def energy_score(
+    samples: Float[Array, "n ... D"], truth: Float[Array, "... D"]
+) -> Float[Array, "..."]:
+    """Energy score of each state (its last axis), without bias for small samples.
+
+    mean |X - x| - mean |X - X'| / 2 over pairs of different members, with Euclidean norms:
+    the CRPS where D is 1 (Gneiting & Raftery 2007). In the units of the state; n^2 distances,
+    a member at a time. Raises ValueError for fewer than two members.
+    """
+    _check(samples, truth, 2)
+    n = samples.shape[0]
+    distances = jax.lax.map(lambda x: jnp.linalg.norm(samples - x, axis=-1).sum(axis=0), samples)
+    half_distance = distances.sum(axis=0) / (2 * n * (n - 1))
+    return jnp.mean(jnp.linalg.norm(samples - truth, axis=-1), axis=0) - half_distance
 
 
 def spread_error_ratio(samples: Float[Array, "n ..."], truth: Float[Array, "..."]) -> float:

@@ -15,6 +15,7 @@ from assimilation.methods.growing_window import last_row
 from assimilation.methods.incremental_four_d_var import IncrementalFourDVar
 from assimilation.methods.linearised_window import LinearisedWindow
 from assimilation.methods.method import window_key
+from assimilation.methods.window_cost import WindowCost
 from assimilation.observations.window import Observations
 
 PERTURBABLE = StrongFourDVar | IncrementalFourDVar
@@ -86,12 +87,17 @@ def laplace_covariance(
     """
     require.is_a(PERTURBABLE, "a StrongFourDVar or an IncrementalFourDVar", method=method)
     window = method.window(observations)
-    last = last_row(observations.mask)
-    run = LinearisedWindow.around(window, window.control_of(x0), last)
-    unit = jnp.eye(window.root.in_size(), dtype=x0.dtype)
-    A = jax.vmap(LinearisedWindow(window, run.states, last).forward)(unit).reshape(len(unit), -1).T
-    # To form I + A^T A would square the rounding errors, and lose its smallest eigenvalues.
-    factor = jnp.linalg.qr(jnp.concatenate([unit, A]), mode="r")
+    factor = hessian_factor(window, window.control_of(x0))
     root = window.root.as_matrix()
     half = jax.scipy.linalg.solve_triangular(factor, root.T, trans="T")
     return half.T @ half
+
+
+def hessian_factor(window: WindowCost, chi: Float[Array, " n"]) -> Float[Array, "n n"]:
+    """An upper triangle U with U^T U = I + A^T A, the Gauss-Newton Hessian at a control."""
+    last = last_row(window.observations.mask)
+    run = LinearisedWindow.around(window, chi, last)
+    unit = jnp.eye(len(chi), dtype=chi.dtype)
+    A = jax.vmap(LinearisedWindow(window, run.states, last).forward)(unit).reshape(len(unit), -1).T
+    # To form I + A^T A would square the rounding errors, and lose its smallest eigenvalues.
+    return jnp.linalg.qr(jnp.concatenate([unit, A]), mode="r")

@@ -17,15 +17,20 @@ def effective_size(log_weights: Float[Array, " m"]) -> Float[Array, ""]:
     return 1 / jnp.sum(jax.nn.softmax(log_weights) ** 2)
 
 
-def systematic(log_weights: Float[Array, " m"], key: Array) -> Int[Array, " m"]:
-    """The indices (m,) of a systematic resampling: m points, equally far apart, on the weights.
+def systematic(
+    log_weights: Float[Array, " m"], key: Array, n: int | None = None
+) -> Int[Array, " n"]:
+    """The indices (n,) of a systematic resampling: n points, equally far apart, on the weights.
+
+    `n` is the number of weights, where none is given.
 
     Each particle is drawn as often as its weight says, but for less than one copy
     (Kitagawa 1996; Douc, Cappe & Moulines 2005).
     """
     m = len(log_weights)
+    n = m if n is None else n
     ends = jnp.cumsum(jax.nn.softmax(log_weights))
-    points = (jnp.arange(m) + jax.random.uniform(key, dtype=ends.dtype)) / m
+    points = (jnp.arange(n) + jax.random.uniform(key, dtype=ends.dtype)) / n
     return jnp.minimum(jnp.searchsorted(ends, points * ends[-1]), m - 1)
 
 
