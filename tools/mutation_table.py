@@ -94,7 +94,6 @@ TABLE = {
     ],
     "methods/finite_size.py": [
         ("seen**2, 1 + 1 / m, 1.0 + m", "seen**2, 1.0, 1.0 + m", f"{MEMBERS} -k curvature"),
-        ("LOWEST = -24", "LOWEST = -8", f"{MEMBERS} -k lie_on_a_line"),
         ("radial = jnp.minimum(2 * zeta**2 / (m + 1), most)", "radial = 2 * zeta**2 / (m + 1)",
          f"{MEMBERS} -k lie_on_a_line"),
         ("squares / (values + zeta))", "squares / (values + 2 * zeta))",

@@ -8,8 +8,7 @@ from assimilation.methods.ensemble_kalman import ETKF, rotated
 from assimilation.methods.inverse_square_root import inverse_square_root
 from assimilation.models.integrate import Parameter
 
-LOWEST = -24
-N_GRID = 200
+N_GRID = 100
 N_NEWTON = 5
 WIDEST = 10
 
@@ -38,8 +37,10 @@ class EnKFN(ETKF):
         X, S = ensemble.anomalies, ensemble.seen
         m = len(X)
         values, vectors = jnp.linalg.eigh(S @ S.T)
+        # What rounding cannot tell from zero is not seen: there are such directions always.
+        floor = 8 * jnp.finfo(S.dtype).eps * values[-1]
+        seen = jnp.where(values > floor, vectors.T @ (S @ ensemble.departure), 0)
         values = jnp.maximum(values, 0)
-        seen = vectors.T @ (S @ ensemble.departure)
         zeta = dual_minimum(values, seen**2, 1 + 1 / m, 1.0 + m)
         along = seen / (values + zeta)
         weights = -vectors @ along
@@ -49,7 +50,7 @@ class EnKFN(ETKF):
         radial = jnp.minimum(2 * zeta**2 / (m + 1), most)
         hessian = S @ S.T + zeta * jnp.eye(m) - radial * jnp.outer(weights, weights)
         # What rounding may have made negative.
-        hessian += 8 * jnp.finfo(S.dtype).eps * values.max() * jnp.eye(m)
+        hessian += floor * jnp.eye(m)
         T = jnp.sqrt(m - 1.0) * inverse_square_root(hessian)
         mean = ensemble.mean + weights @ X
         # The Hessian has the weights in it, so the transformed anomalies have a mean.
@@ -77,7 +78,7 @@ def dual_minimum(
         zeta = jnp.exp(log_zeta)
         return eps * zeta - power * log_zeta - jnp.sum(squares / (values + zeta))
 
-    grid = jnp.linspace(top + LOWEST, top, N_GRID)
+    grid = jnp.linspace(top - 12, top, N_GRID)
     best = grid[jnp.argmin(jax.vmap(dual)(grid))]
     width = grid[1] - grid[0]
     slope = jax.grad(dual)
