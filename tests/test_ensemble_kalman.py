@@ -224,7 +224,8 @@ def test_the_finite_size_filter_is_at_the_mode_of_its_cost(size):
     )
     values, vectors = np.linalg.eigh(S @ S.T)
     seen = vectors.T @ (S @ d)
-    zeta = dual_minimum(jnp.asarray(np.maximum(values, 0)), jnp.asarray(seen**2), m)
+    values = np.maximum(values, 0)
+    zeta = dual_minimum(jnp.asarray(values), jnp.asarray(seen**2), 1 + 1 / m, 1.0 + m)
     weights = -vectors @ (seen / (values + zeta))
     np.testing.assert_allclose(weights, expected.x, atol=1e-5)
     # At the mode zeta is (m + 1) / (eps + |w|^2).
@@ -246,6 +247,22 @@ def test_the_spread_of_the_finite_size_filter_is_the_curvature_of_its_cost():
     np.testing.assert_allclose(jax.grad(cost)(weights), 0, atol=1e-5)
     T = np.sqrt(m - 1) * inverse_square_root(jax.hessian(cost)(weights))
     np.testing.assert_allclose(anomalies, T - T.mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [0.1, 0.003, 1e-9])
+def test_the_finite_size_filter_holds_where_members_lie_on_a_line_and_the_truth_does_not(width):
+    """It inflates by factors of hundreds there, and must not lose the spread."""
+    m, d = 3, jnp.asarray([1.0, 20.0])
+    S = jnp.asarray([[1.0, 0.0], [-0.5, width], [-0.5, -width]])
+    method = da.EnKFN.of(LinearProblem(1).problem, n_members=m, rotate=False)
+    weights, T = method.analysed(Ensemble(jnp.zeros(m), jnp.eye(m), d, S), None)
+    zeta = (m + 1) / (1 + 1 / m + weights @ weights)
+    largest = 10 * (m - 1) / zeta
+    assert np.isfinite(T).all()
+    assert jnp.linalg.eigvalsh(T.T @ T).max() < 1.01 * largest
+    if width == 0.1:  # else the mode is out of the range of zeta
+        gradient = S @ (d + S.T @ weights) + zeta * weights
+        assert jnp.linalg.norm(gradient) < 1e-4 * jnp.linalg.norm(S @ d)
 
 
 def test_the_finite_size_filter_inflates_by_the_surprise_it_sees():

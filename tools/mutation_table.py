@@ -93,10 +93,12 @@ TABLE = {
         ("divided = -1 /", "divided = -2 /", f"{MEMBERS} -k repeated"),
     ],
     "methods/finite_size.py": [
-        ("eps = 1 + 1 / m\n    top", "eps = 1\n    top", f"{MEMBERS} -k mode_of_its_cost"),
+        ("seen**2, 1 + 1 / m, 1.0 + m", "seen**2, 1.0, 1.0 + m", f"{MEMBERS} -k curvature"),
+        ("radial = jnp.minimum(2 * zeta**2 / (m + 1), most)", "radial = 2 * zeta**2 / (m + 1)",
+         f"{MEMBERS} -k lie_on_a_line"),
         ("squares / (values + zeta))", "squares / (values + 2 * zeta))",
          f"{MEMBERS} -k mode_of_its_cost"),
-        ("- 2 * zeta**2 / (m + 1) * jnp.outer(weights, weights)", "",
+        ("- radial * jnp.outer(weights, weights)", "",
          f"{MEMBERS} -k curvature"),
     ],
     "methods/letkf.py": [

@@ -140,14 +140,19 @@ class Agreement(NamedTuple):
 
 
 def agreement(
-    scores: Float[Array | np.ndarray, " n"], printed: float, digits: int = 2, level: float = 0.95
+    scores: Float[Array | np.ndarray, " n"],
+    printed: float,
+    digits: int = 2,
+    level: float = 0.95,
+    length: float = 1.0,
 ) -> Agreement:
     """Whether `scores` of n seeds agree with one that was `printed` with `digits` decimals.
 
-    The printed score is taken as that of one run like ours, with the same scatter: the
-    difference of the two then has the variance s^2 (1 + 1 / n), and Student's t with n - 1
-    degrees of freedom gives what sampling explains at the given `level`. Rounding adds half a
-    unit of the last digit. Raises ValueError for fewer than two scores, or one that is not
+    The printed score is taken as that of one run like ours, but `length` times as long, so
+    with the variance s^2 / length if s^2 is that of our runs: the difference of the two then
+    has the variance s^2 (1 / length + 1 / n), and Student's t with n - 1 degrees of freedom
+    gives what sampling explains at the given `level`. Rounding adds half a unit of the last
+    digit. Raises ValueError for fewer than two scores, or one that is not
     finite: a diverged run agrees with nothing.
     """
     scores = np.asarray(scores, dtype=float)
@@ -157,6 +162,7 @@ def agreement(
     if not np.all(np.isfinite(scores)):
         raise ValueError("scores holds NaN or infinity, of runs that diverged: leave none in.")
     require.count(0, digits=digits)
+    require.positive(length=length)
     if not 0 < level < 1:
         raise ValueError(f"level={level!r}: pass a share between 0 and 1, such as 0.95.")
     from scipy.stats import t
@@ -165,5 +171,5 @@ def agreement(
     quantile = t.ppf((1 + level) / 2, n - 1)
     half = quantile * spread / np.sqrt(n)
     mean = scores.mean()
-    allowed = quantile * spread * np.sqrt(1 + 1 / n) + 0.5 * 10.0**-digits
+    allowed = quantile * spread * np.sqrt(1 / length + 1 / n) + 0.5 * 10.0**-digits
     return Agreement(*map(float, (mean, mean - half, mean + half, printed, allowed)))
