@@ -289,8 +289,8 @@ TABLE = {
          "EachTime(self.model_err_cov_op * 2.0, n_steps)", WEAK_COST),
     ],
     "methods/ensemble.py": [
-        ("factor = jnp.linalg.qr(jnp.concatenate([unit, A]), mode=\"r\")",
-         "factor = jnp.linalg.cholesky(unit + A.T @ A).T",
+        ("return jnp.linalg.qr(jnp.concatenate([unit, A]), mode=\"r\")",
+         "return jnp.linalg.cholesky(unit + A.T @ A).T",
          "test_ensemble.py -k keeps_its_digits"),
         ("n_starts=1)", "n_starts=16)", MEMBERS_WORK),
         (" + runs.sum()", "", MEMBERS_WORK),
