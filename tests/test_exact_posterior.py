@@ -141,6 +141,8 @@ def test_bad_arguments_name_the_fix(untyped, key):
         da.exact_posterior(problem, key=key, prior_share=0)
     with pytest.raises(ValueError, match="n_chains"):
         da.long_chains(problem, key=key, n_chains=1)
+    with pytest.raises(ValueError, match="n_steps"):
+        da.long_chains(problem, 6, key=key)
     erring = replace(problem, Q_op_state=da.scaled_identity(0.1, 1))
     for sample in (da.exact_posterior, da.long_chains):
         with pytest.raises(TypeError, match="key is 3: pass one JAX random key"):

@@ -9,6 +9,7 @@ import pytest
 from linear_problem import LinearProblem
 
 import assimilation as da
+from assimilation.methods.inverse_square_root import inverse_square_root
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -161,6 +162,18 @@ def test_members_that_overflow_stay_where_they_are_and_are_reported():
     np.testing.assert_allclose(found.members, prior.states, atol=1e-12)
     assert jnp.isinf(found.diagnostics.cost)
     assert not found.diagnostics.converged
+
+
+def test_the_root_of_a_matrix_far_from_round_is_finite():
+    """With 24 bits an eigenvalue of one beside one of 1e9 may come out as negative."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        vector = rng.normal(size=(12, 1))
+        matrix = np.eye(12) + 1e9 * vector @ vector.T
+        root = inverse_square_root(jnp.asarray(matrix, jnp.float32))
+        assert np.all(np.isfinite(root))
+        # No direction is inflated, to rounding.
+        assert np.linalg.norm(root, 2) < 1.1
 
 
 def test_bad_settings_name_the_fix(untyped):

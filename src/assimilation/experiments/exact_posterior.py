@@ -103,7 +103,8 @@ def exact_posterior(
     proposal are t distributions about the minima that 4DVar finds from `n_starts` starts, with
     the covariances of Laplace; the other half, about `n_centres` states drawn in `n_rounds`
     pilot rounds, follow a posterior that is bent. A share `prior_share` are draws from the
-    background, which keeps all weights bounded by the likelihood; with 1 there is nothing else.
+    background, so that no weight is more than the likelihood over this share; with 1 there is
+    nothing else.
 
     Particles are run `batch` at a time. Meant for small states: in many dimensions
     `effective_size` is close to one, which says so. Raises ValueError for a problem with
@@ -193,7 +194,7 @@ class Chains(NamedTuple):
 
     @property
     def r_hat(self) -> Float[Array, " D"]:
-        """Of each entry the split R-hat (Vehtari et al. 2021): near 1 if all chains agree."""
+        """The split R-hat of each entry, near 1 if all chains agree (Vehtari et al. 2021)."""
         within, between, half = self._variances()
         return jnp.sqrt((half - 1) / half + between / within)
 
@@ -217,14 +218,15 @@ def long_chains(
     """Hamiltonian Monte Carlo in the posterior of one window (Duane et al. 1987).
 
     Each chain begins at a 4DVar of its own, with perturbed background and observations, in
-    whatever valley that finds, unless that valley is too high to have any mass.
+    whatever valley that finds, unless that valley is too high to be likely to have mass.
     Steps of `n_leaps` leaps go along the gradient of the cost, in a control space in which the
     Gaussian at the mode is the standard one. The first half of the `n_steps`, in which the
     step size settles at an `acceptance`, is not kept. Whether the chains have met is for
     `r_hat` to say: do not use them where it is far above 1. Raises as `exact_posterior` does.
     """
     _check(problem, key)
-    require.count(4, n_steps=n_steps)
+    # Half chains of what is kept have two states or more, and so a variance.
+    require.count(8, n_steps=n_steps)
     require.count(2, n_chains=n_chains)
     require.count(n_leaps=n_leaps)
     method = StrongFourDVar.of(problem)
@@ -242,7 +244,8 @@ def long_chains(
         seen = problem.observations.with_errors(noise)
         # Each grows its window from its own background, and may end in a valley of its own.
         chi = window.control_of(own.solve(seen).x0)
-        # The cost of a draw lies half its chi-square above the minimum. Higher there is no mass.
+        # The cost of a draw lies half its chi-square above the minimum. Higher there is hardly
+        # any mass, if the valleys are about as wide.
         half = centre.size / 2
         return jax.lax.cond(
             _cost(window, chi) < lowest + half + 3 * half**0.5,

@@ -8,8 +8,14 @@ from jaxtyping import Array, Float
 @jax.custom_jvp
 def inverse_square_root(matrix: Float[Array, "m m"]) -> Float[Array, "m m"]:
     """A^{-1/2}, symmetric, of a symmetric and positive definite matrix A."""
-    values, vectors = jnp.linalg.eigh(matrix)
+    values, vectors = _positive_eigenvalues(matrix)
     return (vectors * values**-0.5) @ vectors.T
+
+
+def _positive_eigenvalues(matrix: Float[Array, "m m"]) -> tuple[Array, Array]:
+    """Eigenvalues and vectors; one that rounding has made negative is as small as it can tell."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    return jnp.maximum(values, jnp.finfo(values.dtype).eps * values[-1]), vectors
 
 
 @inverse_square_root.defjvp
@@ -20,7 +26,7 @@ def _(primals, tangents):
     those of an ensemble do in all directions that were not seen.
     """
     (matrix,), (change,) = primals, tangents
-    values, vectors = jnp.linalg.eigh(matrix)
+    values, vectors = _positive_eigenvalues(matrix)
     roots = values**0.5
     divided = -1 / (roots[:, None] * roots * (roots[:, None] + roots))
     inside = vectors.T @ change @ vectors * divided
